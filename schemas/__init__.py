@@ -1,0 +1,1 @@
+"""What flows between the stages: tables, recipes, tags, geometry, errors. Imports none of ours."""

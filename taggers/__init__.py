@@ -1,0 +1,1 @@
+"""Pixels to probabilities: WD14 taggers under onnxruntime. Imports schemas only."""
