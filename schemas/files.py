@@ -1,0 +1,86 @@
+"""Files written whole or not at all: aside, fsynced, renamed. And the names of bytes."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from schemas.errors import DiskError
+
+ASIDE = ".aside"  # suffix of files not yet whole; `prep gc` frees those a kill left behind
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a path aside; when the block ends well its bytes are synced and take `path`'s place.
+
+    Raises DiskError when there is no space or no permission; the old file then stays as it was.
+    """
+    aside = path.with_name(f"{path.name}.{uuid4().hex[:8]}{ASIDE}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        with aside.open("rb+") as written:
+            os.fsync(written.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise _named(error, path) from error
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with writing(path) as aside:
+        aside.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8 with `\\n` line ends, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON with sorted keys, so that the same value is the same bytes."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def sha256_of(*paths: Path) -> str:
+    """Hex SHA-256 over the bytes of the files, in order: what a model *is*, whatever its name."""
+    return _digest(paths, hashlib.sha256)
+
+
+def md5_of(path: Path) -> str:
+    """Hex md5 of a file's bytes: the name of an image."""
+    return _digest([path], lambda: hashlib.md5(usedforsecurity=False))
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits that name the values (anything JSON can hold) that shaped a result."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _digest(paths: Any, make: Callable[[], Any]) -> str:
+    digest = make()
+    for path in paths:
+        with Path(path).open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    return str(digest.hexdigest())
+
+
+def _named(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError(f"no space left to write {path}: free some, then run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DiskError(f"no permission to write {path}: change it, or choose another folder")
+    return error

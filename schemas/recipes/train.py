@@ -1,0 +1,175 @@
+"""train.toml, key by key. Each field's docstring is the comment that `prep init` writes."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.recipes.section import Section
+
+
+class ModelSection(Section):
+    """The checkpoint that the adapter is trained on."""
+
+    path: str
+    """a diffusers folder, or a Hub id"""
+    vae: str = ""
+    """another VAE (a diffusers folder); empty: the checkpoint's own"""
+    prediction: Literal["epsilon", "v"] = "epsilon"
+    """what the U-Net predicts; "v" for v-prediction checkpoints"""
+    clip_skip: int = Field(2, ge=1, le=12)
+    """the text encoder's layer counted from its end; 1 is the last"""
+
+
+class LatentsSection(Section):
+    """The geometry of training: one owner, read by `prep latents` and `train` alike."""
+
+    resolution: int = Field(512, ge=8)
+    """pixels; a bucket's area is at most this squared"""
+    min: int = Field(256, ge=8)
+    """shortest side of a bucket, in pixels"""
+    max: int = Field(2048, ge=8)
+    """longest side of a bucket, in pixels"""
+    step: int = Field(64, ge=8, multiple_of=8)
+    """sides of buckets are multiples of this many pixels"""
+    upscale: bool = False
+    """enlarge images that are smaller than their bucket; false gives them a smaller bucket"""
+    buckets: Literal["log", "kohya"] = "log"
+    """how the nearest shape is found: by log ratio, or as sd-scripts does"""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "LatentsSection":
+        if not self.min <= self.resolution <= self.max:
+            raise ValueError(
+                f"min {self.min}, resolution {self.resolution} and max {self.max}"
+                " must stand in this order"
+            )
+        return self
+
+
+class AdapterSection(Section):
+    """What is trained."""
+
+    kind: Literal["lora"] = "lora"
+    """the adapter's kind"""
+    dim: int = Field(16, ge=1)
+    """rank"""
+    alpha: float = Field(4.0, gt=0)
+    """the change is scaled by alpha / dim"""
+    blocks: str = "all"
+    """which blocks: "all", "unet", or names such as "IN04-07,OUT03-06,TE" """
+
+
+class OptimizerSection(Section):
+    """How it is trained."""
+
+    name: Literal["AdamW"] = "AdamW"
+    """the optimizer"""
+    lr: float = Field(1e-4, ge=0)
+    """learning rate of the U-Net's modules"""
+    text_encoder_lr: float | None = Field(None, ge=0)
+    """learning rate of the text encoder's modules; left out: the same as lr"""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """any argument of the optimizer, such as { weight_decay = 0.01 }"""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """how the learning rate goes over the steps"""
+    warmup: int = Field(0, ge=0)
+    """steps over which the learning rate climbs from 0"""
+    clip: float = Field(1.0, ge=0)
+    """largest norm of the gradient; 0 does not clip"""
+
+
+class StepsSection(Section):
+    """How long, and in what portions."""
+
+    total: int = Field(0, ge=0)
+    """optimizer steps; one of total and epochs"""
+    epochs: int = Field(0, ge=0)
+    """times through the images with their repeats"""
+    batch: int = Field(1, ge=1)
+    """images in a forward pass"""
+    accumulate: int = Field(1, ge=1)
+    """forward passes in a step"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of computing; what is trained always stays fp32"""
+    checkpointing: bool = False
+    """gradient checkpointing: less memory, about a quarter slower"""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "StepsSection":
+        if (self.total > 0) == (self.epochs > 0):
+            raise ValueError("give one of total and epochs, the other stays 0")
+        return self
+
+
+class CaptionSection(Section):
+    """How captions become text in training."""
+
+    shuffle: bool = True
+    """shuffle the tags between the fixed head and tail, anew at every exposure"""
+    tokens: Literal[75, 150, 225] = 225
+    """longest caption in tokens; what is beyond is cut at a tag, counted and reported"""
+
+
+class LossSection(Section):
+    """What is minimised."""
+
+    prior_weight: float = Field(1.0, ge=0)
+    """the loss of regularization images is multiplied by this"""
+
+
+class SaveSection(Section):
+    """What is kept while training."""
+
+    every: int = Field(500, ge=0)
+    """steps between checkpoints; 0: only at the end"""
+    keep: int = Field(3, ge=1)
+    """how many of the last checkpoints stay"""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp16"
+    """of the adapter file"""
+
+
+class SampleSection(Section):
+    """Pictures drawn during training, at fixed seeds."""
+
+    every: int = Field(500, ge=0)
+    """steps between samples; 0: only at the end"""
+    prompts: list[str] = Field(default_factory=list)
+    """what to draw"""
+    negative: str = ""
+    """what to stay away from"""
+    seeds: list[int] = Field(default_factory=lambda: [1, 2, 3])
+    """one picture per prompt and seed"""
+    size: tuple[int, int] = (512, 512)
+    """width and height in pixels, multiples of 8"""
+    steps: int = Field(25, ge=1)
+    """denoising steps"""
+    guidance: float = Field(7.0, ge=0)
+    """classifier-free guidance"""
+
+
+class ValidateSection(Section):
+    """Images held out of training."""
+
+    share: float = Field(0.0, ge=0, lt=1)
+    """the part of the images held out to measure the loss on; duplicates stay on one side"""
+
+
+class TrainRecipe(Section):
+    """train.toml: model, geometry, adapter, optimizer, samples."""
+
+    data: str = "manifest.parquet"
+    """the manifest to train from"""
+    out: str = "runs/first"
+    """the run's folder"""
+    seed: int = 42
+    """every random choice follows from it"""
+    model: ModelSection
+    latents: LatentsSection = LatentsSection()
+    adapter: AdapterSection = AdapterSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    steps: StepsSection = StepsSection(total=4000)
+    caption: CaptionSection = CaptionSection()
+    loss: LossSection = LossSection()
+    save: SaveSection = SaveSection()
+    sample: SampleSection = SampleSection()
+    validation: ValidateSection = Field(ValidateSection(), alias="validate")

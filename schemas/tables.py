@@ -1,0 +1,283 @@
+"""The tables of a dataset folder: typed columns, one key, named rules, checked on every write."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import DataError
+from schemas.files import writing
+
+Rule = Callable[[pa.Table], pa.ChunkedArray]  # true where a row is sound
+
+RATINGS = ("g", "s", "q", "e")
+SPLITS = ("train", "validation")
+PARTS = ("head", "flex", "tail")  # fixed beginning, shuffled middle, fixed end of a caption
+
+TAG = pa.struct([("tag", pa.string()), ("category", pa.string()), ("part", pa.string())])
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's name, columns, key and rules. Rows are kept in the order of the key."""
+
+    name: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    def check(self, table: pa.Table, where: Path | str = "") -> pa.Table:
+        """Return `table` with this schema's column order.
+
+        Raises DataError naming the first column that is missing or of another type, or the first
+        rule that is broken and by how many rows.
+        """
+        place = f"{where}: " if where else ""
+        for column in self.schema:
+            if column.name not in table.column_names:
+                raise DataError(
+                    f'{place}table {self.name} has no column "{column.name}":'
+                    " make it again with this version of kiroku"
+                )
+            found = table.schema.field(column.name).type
+            if not found.equals(column.type):
+                raise DataError(
+                    f'{place}table {self.name}: column "{column.name}" is {found},'
+                    f" not {column.type}: make it again with this version of kiroku"
+                )
+        table = table.select(self.schema.names).cast(self.schema)
+        for column in self.schema:
+            if not column.nullable and table.column(column.name).null_count:
+                raise DataError(f'{place}table {self.name}: column "{column.name}" has empty cells')
+        for name, rule in {"one row per key": self._unique, **self.rules}.items():
+            broken = pc.sum(pc.invert(pc.fill_null(rule(table), False))).as_py() or 0
+            if broken:
+                raise DataError(f"{place}table {self.name}: {broken} rows break the rule “{name}”")
+        return table
+
+    def sorted(self, table: pa.Table) -> pa.Table:
+        """Return the rows in the order of the key, in one chunk: the same rows, the same bytes."""
+        return table.sort_by([(name, "ascending") for name in self.key]).combine_chunks()
+
+    def empty(self) -> pa.Table:
+        """Return the table without rows."""
+        return self.schema.empty_table()
+
+    def write(self, path: Path, table: pa.Table) -> None:
+        """Check, sort and write `table` to `path`, whole or not at all."""
+        write_parquet(path, self.sorted(self.check(table, path)))
+
+    def read(self, path: Path) -> pa.Table:
+        """Return the rows of `path`. Raises DataError when it is no such table."""
+        return self.check(read_parquet(path), path)
+
+    def _unique(self, table: pa.Table) -> pa.ChunkedArray:
+        keys = table.select(self.key)
+        distinct = keys.group_by(list(self.key)).aggregate([]).num_rows
+        return pa.chunked_array([pa.array([True] * distinct + [False] * (len(keys) - distinct))])
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write the same bytes for the same rows: fixed settings, no statistics of the moment."""
+    with writing(path) as aside:
+        pq.write_table(table, aside, compression="zstd", version="2.6", use_dictionary=True)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """Return a whole parquet file in memory, holding no handle on it (Windows replaces it later).
+
+    Raises DataError when it is missing or no parquet.
+    """
+    try:
+        return pq.read_table(path, memory_map=False, partitioning=None)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run the stage that makes it") from None
+    except pa.ArrowInvalid:
+        raise DataError(f"{path} is no parquet file: remove it and run its stage again") from None
+
+
+def among(column: str, values: tuple[str, ...]) -> Rule:
+    """A rule: the column holds one of `values`."""
+    return lambda table: pc.is_in(table.column(column), pa.array(values))
+
+
+def at_least(column: str, least: float) -> Rule:
+    """A rule: the column is `least` or more, or empty."""
+    return lambda table: pc.fill_null(pc.greater_equal(table.column(column), least), True)
+
+
+def _column(name: str, type_: pa.DataType, *, optional: bool = False) -> pa.Field:
+    return pa.field(name, type_, nullable=optional)
+
+
+STRINGS = pa.list_(pa.string())
+
+POSTS = Table(
+    "posts",
+    pa.schema(
+        [
+            _column("id", pa.int64()),
+            _column("md5", pa.string(), optional=True),  # empty when hidden from this account
+            _column("pixel_hash", pa.string(), optional=True),
+            _column("file_ext", pa.string()),
+            _column("file_size", pa.int64()),
+            _column("width", pa.int32()),
+            _column("height", pa.int32()),
+            _column("rating", pa.string(), optional=True),
+            _column("score", pa.int32()),
+            _column("fav_count", pa.int32()),
+            _column("created_at", pa.timestamp("s", tz="UTC")),
+            _column("updated_at", pa.timestamp("s", tz="UTC")),
+            _column("parent_id", pa.int64(), optional=True),
+            _column("is_deleted", pa.bool_()),
+            _column("is_banned", pa.bool_()),
+            _column("source", pa.string()),
+            _column("file_url", pa.string(), optional=True),
+            _column("general", STRINGS),
+            _column("character", STRINGS),
+            _column("copyright", STRINGS),
+            _column("artist", STRINGS),
+            _column("meta", STRINGS),
+        ]
+    ),
+    key=("id",),
+    rules={"file size is not negative": at_least("file_size", 0)},
+)
+
+IMAGES = Table(
+    "images",
+    pa.schema(
+        [
+            _column("md5", pa.string()),
+            _column("path", pa.string()),  # from the dataset folder, with "/"
+            _column("bytes", pa.int64()),
+            _column("width", pa.int32()),  # upright, as a viewer shows it
+            _column("height", pa.int32()),
+            _column("problem", pa.string(), optional=True),  # why it cannot be used, if it cannot
+        ]
+    ),
+    key=("md5",),
+    rules={"bytes are counted": at_least("bytes", 1)},
+)
+
+MEMBERS = Table(
+    "members",
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+            _column("post_id", pa.int64()),
+        ]
+    ),
+    key=("set", "md5", "post_id"),
+)
+
+HASHES = Table(
+    "hashes",
+    pa.schema(
+        [
+            _column("md5", pa.string()),
+            _column("phash", pa.uint64(), optional=True),  # empty where the image did not decode
+            _column("problem", pa.string(), optional=True),
+        ]
+    ),
+    key=("md5",),
+)
+
+GROUPS = Table(
+    "groups",
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+            _column("keeper", pa.string()),  # the md5 of the image that stands for the group
+            _column("by", pa.string()),  # what showed them equal: itself, pixel_hash, phash
+            _column("distance", pa.int32()),  # bits of pHash from the keeper
+        ]
+    ),
+    key=("set", "md5"),
+    rules={"known reason": among("by", ("itself", "pixel_hash", "phash"))},
+)
+
+PROBABILITIES = Table(
+    "probabilities",
+    pa.schema(
+        [
+            _column("md5", pa.string()),
+            _column("labels", pa.list_(pa.uint16())),  # rows of the tagger's selected_tags.csv
+            _column("values", pa.list_(pa.float32())),  # their probabilities, those >= 0.01
+            _column("problem", pa.string(), optional=True),
+        ]
+    ),
+    key=("md5",),
+)
+
+CAPTION_TAG = pa.struct(
+    [
+        ("tag", pa.string()),
+        ("category", pa.string()),
+        ("source", pa.string()),  # booru, tagger, both, rule or person
+        ("part", pa.string()),
+        ("rules", STRINGS),  # the rules that touched it, in order
+    ]
+)
+
+CAPTIONS = Table(
+    "captions",
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+            _column("caption", pa.string()),
+            _column("tags", pa.list_(CAPTION_TAG)),
+        ]
+    ),
+    key=("set", "md5"),
+)
+
+MANIFEST = Table(
+    "manifest",
+    pa.schema(
+        [
+            _column("md5", pa.string()),
+            _column("path", pa.string()),  # from the manifest's folder, with "/"
+            _column("width", pa.int32()),  # upright, as a viewer shows it
+            _column("height", pa.int32()),
+            _column("set", pa.string()),
+            _column("split", pa.string()),
+            _column("group", pa.string()),  # duplicates and variants share one
+            _column("is_reg", pa.bool_()),
+            _column("repeats", pa.int32()),
+            _column("weight", pa.float32()),  # of the loss
+            _column("rating", pa.string(), optional=True),
+            _column("score", pa.int32(), optional=True),
+            _column("caption", pa.string()),  # the tags joined in order, for other programs
+            _column("tags", pa.list_(TAG)),  # text as it goes to the text encoder
+        ]
+    ),
+    key=("set", "md5"),
+    rules={
+        "known split": among("split", SPLITS),
+        "width is positive": at_least("width", 1),
+        "height is positive": at_least("height", 1),
+        "repeats is positive": at_least("repeats", 1),
+        "weight is not negative": at_least("weight", 0.0),
+    },
+)
+
+DROPS = Table(
+    "drops",
+    pa.schema(
+        [
+            _column("stage", pa.string()),
+            _column("set", pa.string()),
+            _column("item", pa.string()),  # "post 123" or an md5
+            _column("reason", pa.string()),
+            _column("detail", pa.string()),
+        ]
+    ),
+    key=("stage", "set", "item", "reason"),
+)
