@@ -1,16 +1,16 @@
 """Every error a user can meet. One clear sentence: what, where, remedy. No torch, no pyarrow.
 
-    KirokuError
-    ├── UsageError (exit status 2: the words or files given are wrong)
-    │   ├── RecipeError         prep.toml or train.toml: unknown key, wrong type, no such value
-    │   ├── DatasetError        the folder is no dataset, or lacks what the command needs
-    │   └── QueryError          the site will not take this query
-    └── Failure (exit status 1: the words are right, the work could not be done)
-        ├── SiteError           unreachable, refused, blocked, or answered nonsense
-        ├── ModelError          a model file of another kind, broken, or not to be had
-        ├── DataError           a table, manifest or latent that breaks its schema
-        ├── DeviceError         the demanded device is not there
-        └── DiskError           no space, no permission
+KirokuError
+├── UsageError (exit status 2: the words or files given are wrong)
+│   ├── RecipeError         prep.toml or train.toml: unknown key, wrong type, no such value
+│   ├── DatasetError        the folder is no dataset, or lacks what the command needs
+│   └── QueryError          the site will not take this query
+└── Failure (exit status 1: the words are right, the work could not be done)
+    ├── SiteError           unreachable, refused, blocked, or answered nonsense
+    ├── ModelError          a model file of another kind, broken, or not to be had
+    ├── DataError           a table, manifest or latent that breaks its schema
+    ├── DeviceError         the demanded device is not there
+    └── DiskError           no space, no permission
 """
 
 

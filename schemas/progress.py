@@ -49,9 +49,16 @@ def task(label: str, total: int | None, unit: str) -> Iterator[Advance]:
 
 @contextmanager
 def _bar(console: "Console", label: str, total: int | None, unit: str) -> Iterator[Advance]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Task as RichTask
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):

@@ -133,11 +133,11 @@ class SampleSection(Section):
 
     every: int = Field(500, ge=0)
     """steps between samples; 0: only at the end"""
-    prompts: list[str] = Field(default_factory=list)
+    prompts: tuple[str, ...] = ()
     """what to draw"""
     negative: str = ""
     """what to stay away from"""
-    seeds: list[int] = Field(default_factory=lambda: [1, 2, 3])
+    seeds: tuple[int, ...] = (1, 2, 3)
     """one picture per prompt and seed"""
     size: tuple[int, int] = (512, 512)
     """width and height in pixels, multiples of 8"""

@@ -1,0 +1,200 @@
+"""prep.toml, key by key. Each field's docstring is the comment that `prep init` writes."""
+
+import re
+from typing import Literal, get_args
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from schemas.recipes.section import Section
+
+Category = Literal["general", "artist", "copyright", "character", "meta"]
+RuleName = Literal["source", "drop", "trigger", "collapse", "rename", "quality", "order", "render"]
+Place = Literal[
+    "trigger", "quality", "character", "copyright", "general", "artist", "meta", "rating"
+]
+SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class SetSection(Section):
+    """A named part of the data: images of a query, or of a folder."""
+
+    query: str = ""
+    """what to ask the site for"""
+    folder: str = Field("", alias="from")
+    """or a folder of images, from the dataset folder"""
+    role: Literal["train", "reg"] = "train"
+    """what the images are for; reg: regularization"""
+    repeats: int = Field(1, ge=1)
+    """how often each image is seen in an epoch"""
+    limit: int = Field(0, ge=0)
+    """at most this many images; 0: all"""
+    weight: float = Field(1.0, ge=0)
+    """of the loss of these images"""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SetSection":
+        if bool(self.query.strip()) == bool(self.folder.strip()):
+            raise ValueError("give one of query and from")
+        return self
+
+
+class FetchSection(Section):
+    """Where posts come from and how politely."""
+
+    site: str = "https://danbooru.donmai.us"
+    """a site with Danbooru's API"""
+    formats: tuple[Literal["jpg", "png", "webp", "avif", "gif"], ...] = (
+        "jpg",
+        "png",
+        "webp",
+        "avif",
+    )
+    """file types to download; other posts are dropped with that reason"""
+    requests_per_second: float = Field(1.0, gt=0, le=10)
+    """to the API; the site asks for about 1 and forbids more than 10"""
+    files_per_second: float = Field(4.0, gt=0, le=50)
+    """downloads started in a second"""
+
+    @field_validator("site")
+    @classmethod
+    def _web_address(cls, site: str) -> str:
+        if not re.match(r"https?://[^/\s]+", site):
+            raise ValueError(f'"{site}" is no web address: it starts with https:// or http://')
+        return site.rstrip("/")
+
+
+class DedupSection(Section):
+    """When two images are one, and which of them stands for both."""
+
+    bits: int = Field(6, ge=0, le=16)
+    """bits of pHash (of 64) that an image may differ from its keeper"""
+    keep: tuple[Literal["score", "pixels", "lossless", "oldest", "bytes"], ...] = (
+        "score",
+        "pixels",
+        "lossless",
+        "oldest",
+    )
+    """the keeper is the best by the first of these, ties by the next"""
+
+
+class TagSection(Section):
+    """The tagger and its thresholds."""
+
+    taggers: tuple[str, ...] = Field(("SmilingWolf/wd-swinv2-tagger-v3",), min_length=1)
+    """WD14 taggers: Hub ids or folders with model.onnx and selected_tags.csv"""
+    combine: Literal["mean", "max"] = "mean"
+    """how several taggers' probabilities become one"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """"cuda" stops when there is none"""
+    general: float = Field(0.35, ge=0.01, le=1)
+    """probability from which a general tag counts"""
+    character: float = Field(0.85, ge=0.01, le=1)
+    """probability from which a character tag counts"""
+    threshold: dict[str, float] = Field(default_factory=dict)
+    """per tag, over the two above"""
+
+
+class DropSection(Section):
+    """Tags that never reach a caption."""
+
+    categories: tuple[Category, ...] = (
+        "artist",
+        "meta",
+    )
+    """whole categories"""
+    tags: tuple[str, ...] = ()
+    """single tags"""
+    patterns: tuple[str, ...] = ()
+    """tags by pattern, such as "*_username" """
+
+
+class CollapseSection(Section):
+    """Fixed features that the trigger stands for, and that captions therefore leave out."""
+
+    into: Literal["trigger"] = "trigger"
+    """what stands for them"""
+    tags: Literal["found"] | tuple[str, ...] = ()
+    """the tags; or "found": those that at least `share` of the images have"""
+    share: float = Field(0.8, gt=0, le=1)
+    """for "found": the part of the images that must have a tag"""
+    spare: tuple[str, ...] = (
+        "1girl",
+        "1boy",
+        "solo",
+    )
+    """for "found": tags that stay, because they say what is in the picture"""
+
+
+class QualitySection(Section):
+    """Quality tags from the score: every other key is a tag and the score from which it is given."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int] = Field(init=False)
+
+    by: Literal["score"] = "score"
+    """what decides"""
+    which: Literal["all", "highest"] = "all"
+    """all that apply, or the highest alone"""
+
+    @property
+    def scores(self) -> dict[str, int]:
+        """Each quality tag's least score, the highest first."""
+        return dict(sorted(self.__pydantic_extra__.items(), key=lambda item: -item[1]))
+
+
+class RenderSection(Section):
+    """How tags become text."""
+
+    order: tuple[Place, ...] = ("trigger", "quality", "character", "copyright", "general")
+    """categories in the order they stand; categories not named come last"""
+    keep: tuple[Literal["trigger", "quality", "character", "copyright"], ...] = ("trigger",)
+    """categories of the fixed head, which training does not shuffle"""
+    escape: bool = False
+    """write parentheses as \\( \\), as prompts in most UIs need them"""
+
+
+class CaptionsSection(Section):
+    """From tags to captions, by rules in order."""
+
+    source: Literal["union", "booru", "taggers", "intersection"] = "union"
+    """whose tags"""
+    trigger: str = ""
+    """the word that the adapter is called by; empty: none"""
+    rules: tuple[RuleName, ...] = get_args(RuleName)
+    """the rules in their order; left out, a rule does nothing"""
+    drop: DropSection = DropSection()
+    collapse: CollapseSection = CollapseSection()
+    rename: dict[str, str] = Field(default_factory=dict)
+    """one tag's name for another's"""
+    quality: QualitySection = QualitySection()
+    render: RenderSection = RenderSection()
+
+    @model_validator(mode="after")
+    def _rules_make_sense(self) -> "CaptionsSection":
+        if len(set(self.rules)) < len(self.rules):
+            raise ValueError("rules name one rule twice")
+        if self.rules[:1] != ("source",) or self.rules[-1:] != ("render",):
+            raise ValueError('rules start with "source" and end with "render"')
+        if self.collapse.tags and not self.trigger:
+            raise ValueError("collapse needs a trigger to collapse into")
+        return self
+
+
+class PrepRecipe(Section):
+    """prep.toml: sets, fetch, dedup, tag, caption rules."""
+
+    sets: dict[str, SetSection] = Field(min_length=1)
+    fetch: FetchSection = FetchSection()
+    dedup: DedupSection = DedupSection()
+    tag: TagSection = TagSection()
+    caption: CaptionsSection = CaptionsSection()
+
+    @field_validator("sets")
+    @classmethod
+    def _named_for_files(cls, sets: dict[str, SetSection]) -> dict[str, SetSection]:
+        for name in sets:
+            if not SET_NAME.fullmatch(name):
+                raise ValueError(f'set "{name}": names are lower-case letters, digits, "-" and "_"')
+        if all(section.role == "reg" for section in sets.values()):
+            raise ValueError("no set to train on: every set has role reg")
+        return sets
