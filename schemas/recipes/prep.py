@@ -126,7 +126,7 @@ class CollapseSection(Section):
 
 
 class QualitySection(Section):
-    """Quality tags from the score: every other key is a tag and the score from which it is given."""
+    """Quality tags: every key but these two is a tag and the score from which it is given."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, int] = Field(init=False)
