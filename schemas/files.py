@@ -31,7 +31,9 @@ def writing(path: Path) -> Iterator[Path]:
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)
-        raise _named(error, path) from error
+        if told := _told(error, path):
+            raise told from error
+        raise
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -78,9 +80,9 @@ def _digest(paths: Any, make: Callable[[], Any]) -> str:
     return str(digest.hexdigest())
 
 
-def _named(error: OSError, path: Path) -> Exception:
+def _told(error: OSError, path: Path) -> DiskError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskError(f"no space left to write {path}: free some, then run the command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DiskError(f"no permission to write {path}: change it, or choose another folder")
-    return error
+    return None

@@ -217,7 +217,8 @@ PROBABILITIES = Table(
 
 CAPTION_TAG = pa.struct(
     [
-        ("tag", pa.string()),
+        ("tag", pa.string()),  # canonical
+        ("text", pa.string()),  # as captions have it
         ("category", pa.string()),
         ("source", pa.string()),  # booru, tagger, both, rule or person
         ("part", pa.string()),
@@ -280,4 +281,29 @@ DROPS = Table(
         ]
     ),
     key=("stage", "set", "item", "reason"),
+)
+
+IMPORTED = Table(
+    "imported",
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+            _column("file", pa.string()),  # the name it had in the folder it came from
+            _column("tags", STRINGS),  # canonical, from the .txt beside it
+        ]
+    ),
+    key=("set", "md5"),
+)
+
+EXCLUDED = Table(
+    "excluded",
+    pa.schema([_column("md5", pa.string()), _column("reason", pa.string())]),
+    key=("md5",),
+)
+
+CHOSEN = Table(
+    "chosen",
+    pa.schema([_column("set", pa.string()), _column("md5", pa.string())]),
+    key=("set", "md5"),
 )

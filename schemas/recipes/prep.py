@@ -9,9 +9,7 @@ from schemas.recipes.section import Section
 
 Category = Literal["general", "artist", "copyright", "character", "meta"]
 RuleName = Literal["source", "drop", "trigger", "collapse", "rename", "quality", "order", "render"]
-Place = Literal[
-    "trigger", "quality", "character", "copyright", "general", "artist", "meta", "rating"
-]
+Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
 SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -150,7 +148,7 @@ class RenderSection(Section):
     keep: tuple[Literal["trigger", "quality", "character", "copyright"], ...] = ("trigger",)
     """categories of the fixed head, which training does not shuffle"""
     escape: bool = False
-    """write parentheses as \\( \\), as prompts in most UIs need them"""
+    """write parentheses as \\( \\): as UIs read prompts, not as trainers read captions"""
 
 
 class CaptionsSection(Section):
@@ -184,6 +182,7 @@ class PrepRecipe(Section):
     """prep.toml: sets, fetch, dedup, tag, caption rules."""
 
     sets: dict[str, SetSection] = Field(min_length=1)
+    """Every set: query or from (a folder), role ("train" or "reg"), repeats, limit, weight"""
     fetch: FetchSection = FetchSection()
     dedup: DedupSection = DedupSection()
     tag: TagSection = TagSection()

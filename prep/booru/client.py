@@ -1,0 +1,98 @@
+"""The Danbooru API through pybooru: listing posts to the end, and who we are there."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pybooru import Danbooru
+from pybooru.exceptions import PybooruError
+
+from prep.booru.credentials import Credentials
+from prep.booru.pacing import Pace
+from prep.booru.session import BooruSession
+from schemas.errors import QueryError, SiteError
+
+PAGE = 200  # the most posts that a page holds
+NUMBERED_PAGES = 1000  # the most pages that may be asked for by number
+FILES_BURST = 4
+FIELDS = (
+    "id,md5,file_ext,file_size,image_width,image_height,rating,score,fav_count,created_at,"
+    "updated_at,parent_id,is_deleted,is_banned,source,file_url,tag_string_general,"
+    "tag_string_character,tag_string_copyright,tag_string_artist,tag_string_meta,"
+    "media_asset[pixel_hash,duration]"
+)
+
+Post = Mapping[str, Any]  # a post as the site's JSON has it
+
+
+class BooruClient:
+    """One site, one account, one pace. Not for several threads, but for `session.file`."""
+
+    def __init__(
+        self,
+        site: str,
+        credentials: Credentials,
+        requests_per_second: float = 1.0,
+        files_per_second: float = 4.0,
+    ) -> None:
+        self.site = site
+        self.session = BooruSession(
+            api=Pace(requests_per_second),
+            files=Pace(files_per_second, burst=FILES_BURST),
+            account=credentials.login,
+        )
+        # pybooru's own check of the address refuses sites such as http://booru:3000
+        self._api = Danbooru(
+            site_name="danbooru", username=credentials.login, api_key=credentials.api_key
+        )
+        self._api._Pybooru__site_url = site
+        self._api.client = self.session
+
+    def posts(self, query: str, limit: int = 0) -> Iterator[list[Post]]:
+        """Yield pages of posts that answer to `query`, newest first, until the empty page.
+
+        Short pages occur in the middle, because hidden posts are taken out, and end nothing.
+        `order:` works with numbered pages only, so it needs a limit (posts, at most 200,000).
+        """
+        ordered = "order:" in query
+        if ordered and not 0 < limit <= PAGE * NUMBERED_PAGES:
+            raise QueryError(
+                f'query "{query}": the site lists by id when it lists all,'
+                " so `order:` needs a limit on the set, at most 200000"
+            )
+        page: int | str = 1
+        while posts := self._list(query, page):
+            yield posts
+            if ordered:
+                page = int(page) + 1
+                if page > -(-limit // PAGE):
+                    return
+            else:
+                page = f"b{min(int(post['id']) for post in posts)}"
+
+    def level(self) -> str:
+        """The account's level in the site's words; "anonymous" without one."""
+        if not self._api.username:
+            return "anonymous"
+        profile = self._call(lambda: self._api._get("profile.json"))
+        return str(profile.get("level_string", "member")).lower()
+
+    def reach(self) -> None:
+        """Ask the site for one post. Raises SiteError when it cannot be had."""
+        self._call(lambda: self._api.post_list(limit=1, only="id"))
+
+    def _list(self, query: str, page: int | str) -> list[Post]:
+        posts = self._call(
+            lambda: self._api.post_list(tags=query, limit=PAGE, page=page, only=FIELDS)
+        )
+        if not isinstance(posts, list) or not all("id" in post for post in posts):
+            raise SiteError(f"{self.site} answered something that is no list of posts")
+        return posts
+
+    def _call(self, ask: Any) -> Any:
+        try:
+            return ask()
+        except PybooruError as error:  # what our session let pass: a 200 that is no JSON
+            raise SiteError(
+                f"{self.site} answered something that is no JSON ({error}):"
+                " is it a site with Danbooru's API?"
+            ) from None

@@ -1,0 +1,72 @@
+"""Posts as the site's JSON has them, as rows of the table of posts; and which we cannot use."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from prep.booru.client import Post
+from schemas.errors import SiteError
+from schemas.tables import POSTS
+
+
+def rows(posts: Sequence[Post]) -> pa.Table:
+    """Return one row per post. Raises SiteError naming the post whose JSON is not as it should be.
+
+    Of a post listed twice (pages shift while one reads) the last answer counts.
+    """
+    by_id = {post["id"]: post for post in posts}
+    return pa.Table.from_pylist([_row(post) for post in by_id.values()], schema=POSTS.schema)
+
+
+def unusable(post: Post, formats: Sequence[str]) -> tuple[str, str] | None:
+    """Why this post's file will not be fetched, as (reason, detail); None when it will."""
+    extension = str(post["file_ext"])
+    if post["is_deleted"]:
+        return "deleted on the site", ""
+    if not post.get("md5") or not post.get("file_url"):
+        return "hidden from this account", "banned artist" if post["is_banned"] else ""
+    if extension not in formats:
+        return "file type not wanted", extension
+    if (post.get("media_asset") or {}).get("duration"):
+        return "animated", extension
+    return None
+
+
+def _row(post: Post) -> dict[str, Any]:
+    asset = post.get("media_asset") or {}
+    try:
+        return {
+            "id": int(post["id"]),
+            "md5": post.get("md5"),
+            "pixel_hash": asset.get("pixel_hash"),
+            "file_ext": str(post["file_ext"]),
+            "file_size": int(post["file_size"]),
+            "width": int(post["image_width"]),
+            "height": int(post["image_height"]),
+            "rating": post.get("rating"),
+            "score": int(post["score"]),
+            "fav_count": int(post["fav_count"]),
+            "created_at": _utc(post["created_at"]),
+            "updated_at": _utc(post["updated_at"]),
+            "parent_id": post.get("parent_id"),
+            "is_deleted": bool(post["is_deleted"]),
+            "is_banned": bool(post["is_banned"]),
+            "source": str(post.get("source") or ""),
+            "file_url": post.get("file_url"),
+            **{
+                category: str(post[f"tag_string_{category}"]).split()
+                for category in ("general", "character", "copyright", "artist", "meta")
+            },
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise SiteError(
+            f"post {post.get('id')}: the site's answer is not as Danbooru's ({error!r}):"
+            " is it a site with Danbooru's API?"
+        ) from None
+
+
+def _utc(stamp: str) -> datetime:
+    """The account's zone shapes the offset; the table keeps UTC, in whole seconds."""
+    return datetime.fromisoformat(stamp).astimezone(UTC).replace(microsecond=0)

@@ -1,0 +1,148 @@
+"""From posts, probabilities and the recipe's rules to a caption for every keeper."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep import seals
+from prep.captions import sources
+from prep.captions.columns import BOORU, TAGGER, Images, Tags
+from prep.captions.render import render
+from prep.captions.rules import find_features, rules_of
+from prep.dataset import Dataset
+from prep.seals import Seal
+from prep.tag import index_path, labels_path
+from schemas.files import fingerprint, sha256_of, write_json
+from schemas.progress import say
+from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS
+from taggers.vocabulary import read_labels
+
+STAGE = "caption"
+
+
+def inputs(dataset: Dataset) -> str:
+    """What shapes this stage: posts, keepers, probabilities, thresholds and rules."""
+    upstream = [seals.read_seal(dataset.root, name) for name in ("fetch", "dedup", "tag")]
+    tag, caption = (
+        dataset.recipe.tag.model_dump(mode="json", exclude={"device", "taggers"}),
+        dataset.recipe.caption.model_dump(mode="json"),
+    )
+    roles = {name: part.role for name, part in dataset.recipe.sets.items()}
+    return fingerprint([seal and seal.output for seal in upstream], tag, caption, roles)
+
+
+def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
+    """Make all captions anew from what is stored; no image is opened, nothing is inferred."""
+    shaped_by = inputs(dataset)
+    with seals.timed(dataset.root, STAGE):
+        images = _images(dataset)
+        tags = _from_sources(dataset, images)
+        names: list[str] = list(dataset.recipe.caption.rules)
+        found, fitted = _found(dataset, tags, images, refit)
+        for name, rule in rules_of(dataset.recipe.caption, found).items():
+            tags = rule(tags, images, 1 << names.index(name))
+        table = render(tags, images, dataset.recipe.caption.render, names)
+        path = dataset.path_of(CAPTIONS)
+        CAPTIONS.write(path, table)
+        return seals.write_seal(
+            dataset.root,
+            STAGE,
+            inputs=shaped_by,
+            output=sha256_of(path)[:16],
+            rows_in=len(images),
+            rows_out=table.num_rows,
+            drops=[],
+            fitted=fitted,
+        )
+
+
+def found_path(dataset: Dataset) -> Path:
+    """Where the found features are kept, for a person to look at."""
+    return dataset.root / "tables" / "found_features.json"
+
+
+def _images(dataset: Dataset) -> Images:
+    """The keepers of every set, with their posts."""
+    groups = dataset.table(GROUPS)
+    keepers = groups.filter(pc.equal(groups.column("md5"), groups.column("keeper")))
+    members = dataset.table(MEMBERS).group_by(["set", "md5"]).aggregate([("post_id", "min")])
+    rows = keepers.select(["set", "md5"]).join(members, ["set", "md5"])
+    rows = rows.sort_by([("set", "ascending"), ("md5", "ascending")])
+    posts = dataset.posts.read().select(["id", "score"])
+    ids = rows.column("post_id_min")
+    place = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
+    scores = posts.column("score").combine_chunks().cast(pa.float64()).take(place.combine_chunks())
+    sets = rows.column("set").to_pylist()
+    reg = dataset.sets("reg")
+    return Images(
+        sets=sets,
+        md5s=rows.column("md5").to_pylist(),
+        post_ids=ids.to_numpy(),
+        is_reg=np.array([name in reg for name in sets], dtype=bool),
+        scores=np.asarray(scores.to_numpy(zero_copy_only=False), np.float64),
+    )
+
+
+def _from_sources(dataset: Dataset, images: Images) -> Tags:
+    """The tags of booru (or imported text) and taggers, as the recipe puts them together."""
+    options = dataset.recipe.caption.source
+    reads = _reads(dataset, images)
+    categories = {label.name: label.category for read in reads for label in read.labels}
+    booru = sources.together(
+        sources.from_booru(images, dataset.posts.read()),
+        sources.from_imports(images, dataset.table(IMPORTED), categories),
+    )
+    if options == "booru" or not reads:
+        return booru.once()
+    tagger = sources.from_taggers(reads, dataset.recipe.tag)
+    if options == "taggers":
+        return tagger
+    both = sources.together(booru, tagger).once()
+    return both.where(both.source == (BOORU | TAGGER)) if options == "intersection" else both
+
+
+def _reads(dataset: Dataset, images: Images) -> list[sources.Read]:
+    """The probabilities of these images, from each tagger of the recipe that has run."""
+    keys = json.loads(index_path(dataset).read_text(encoding="utf-8"))
+    reads = []
+    for name in dataset.recipe.tag.taggers:
+        key = keys[name]
+        table = dataset.probabilities(key).read()
+        places = pc.index_in(
+            pa.array(list(images.md5s), pa.string()),
+            value_set=table.column("md5").combine_chunks(),
+        )
+        known = np.flatnonzero(np.asarray(places.is_valid()))
+        rows = table.take(places.drop_null())
+        lists = rows.column("labels").combine_chunks()
+        reads.append(
+            sources.Read(
+                labels=read_labels(labels_path(dataset, key)),
+                image=known[pc.list_parent_indices(lists).to_numpy()],
+                label=pc.list_flatten(lists).to_numpy().astype(np.int64),
+                probability=pc.list_flatten(rows.column("values").combine_chunks()).to_numpy(),
+            )
+        )
+    return reads
+
+
+def _found(dataset: Dataset, tags: Tags, images: Images, refit: bool) -> tuple[list[str], str]:
+    """The features that the trigger stands for, found once and then kept until `refit`.
+
+    They are found in the tags as the sources give them, so that no other rule hides a feature.
+    """
+    options = dataset.recipe.caption.collapse
+    if options.tags != "found":
+        return [], ""
+    shaped_by = fingerprint(options.model_dump(mode="json"), dataset.recipe.caption.source)
+    seal = seals.read_seal(dataset.root, STAGE)
+    path = found_path(dataset)
+    if not refit and seal is not None and seal.fitted == shaped_by and path.is_file():
+        return list(json.loads(path.read_text(encoding="utf-8"))["tags"]), shaped_by
+    features = find_features(tags, images, options.share, options.spare)
+    write_json(path, {"share": options.share, "tags": features})
+    say(f"caption: the trigger stands for {', '.join(features) or 'nothing'}")
+    return features, shaped_by

@@ -1,0 +1,1 @@
+"""Captions from tags, by columnar rules in the recipe's order."""

@@ -1,0 +1,120 @@
+"""Tags of many images as columns: what every caption rule takes and gives back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.tags import CATEGORIES, MADE
+
+KINDS = (*CATEGORIES, *MADE)  # a tag's category is its place here
+BOORU, TAGGER, RULE, PERSON = 1, 2, 4, 8  # where a tag came from; bits, as two may agree
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that get captions, one element each, in the order of (set, md5)."""
+
+    sets: Sequence[str]
+    md5s: Sequence[str]
+    post_ids: Ints  # 0 for an imported image
+    is_reg: Bools
+    scores: npt.NDArray[np.float64]  # NaN for an imported image
+
+    def __len__(self) -> int:
+        return len(self.md5s)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """One element per tag of an image, in the order in which captions will have them."""
+
+    names: tuple[str, ...]  # canonical; `tag` points in here
+    image: Ints
+    tag: Ints
+    category: Ints
+    source: Ints
+    touched: npt.NDArray[np.uint64]  # bit n: the recipe's nth rule added or changed it
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def where(self, mask: Bools) -> "Tags":
+        """Return the tags that the mask keeps."""
+        return self.take(np.flatnonzero(mask))
+
+    def take(self, order: Ints) -> "Tags":
+        """Return the tags at these places, in this order."""
+        return replace(
+            self,
+            image=self.image[order],
+            tag=self.tag[order],
+            category=self.category[order],
+            source=self.source[order],
+            touched=self.touched[order],
+        )
+
+    def named(self, names: Iterable[str]) -> Bools:
+        """Return which elements have one of these canonical names."""
+        wanted = set(names)
+        codes = [code for code, name in enumerate(self.names) if name in wanted]
+        return np.isin(self.tag, codes)
+
+    def once(self) -> "Tags":
+        """Return each tag of an image once, where it stands first, with the sources of all."""
+        key = self.image * len(self.names) + self.tag
+        order = np.argsort(key, kind="stable")
+        starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+        if len(starts) == len(key):
+            return self
+        merged = replace(
+            self.take(order[starts]),
+            source=np.bitwise_or.reduceat(self.source[order], starts),
+            touched=np.bitwise_or.reduceat(self.touched[order], starts),
+        )
+        return merged.take(np.argsort(order[starts], kind="stable"))
+
+    def with_names(self, names: Sequence[str]) -> tuple["Tags", Ints]:
+        """Return the same tags able to hold these names too, and the names' codes."""
+        codes = {name: code for code, name in enumerate(self.names)}
+        for name in names:
+            codes.setdefault(name, len(codes))
+        return replace(self, names=tuple(codes)), np.array([codes[n] for n in names], np.int64)
+
+
+def made(
+    names: tuple[str, ...],
+    image: Ints,
+    tag: Ints,
+    category: str | Ints,
+    source: int,
+    touched: int = 0,
+) -> Tags:
+    """Return new tags of one source; `category` is one for all, or one each."""
+    count = len(image)
+    kinds = np.full(count, KINDS.index(category)) if isinstance(category, str) else category
+    return Tags(
+        names=names,
+        image=image.astype(np.int64),
+        tag=tag.astype(np.int64),
+        category=kinds.astype(np.int64),
+        source=np.full(count, source, np.int64),
+        touched=np.full(count, touched, np.uint64),
+    )
+
+
+def joined(first: Tags, second: Tags) -> Tags:
+    """Return the tags of both, the first's before the second's. Both have the same names."""
+    assert first.names == second.names
+    return Tags(
+        first.names,
+        np.concatenate([first.image, second.image]),
+        np.concatenate([first.tag, second.tag]),
+        np.concatenate([first.category, second.category]),
+        np.concatenate([first.source, second.source]),
+        np.concatenate([first.touched, second.touched]),
+    )

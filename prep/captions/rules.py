@@ -1,0 +1,178 @@
+"""The caption rules: small frozen values that turn columns of tags into columns of tags.
+
+Each tells with its bit (`touched`) which tags it added or changed. Rules that are about what is
+learnt (trigger, collapse) leave regularization images alone.
+"""
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from prep.captions.columns import KINDS, RULE, Images, Tags, joined, made
+from schemas.recipes.prep import CaptionsSection
+from schemas.tags import canonical
+
+
+class Rule(Protocol):
+    """Columns in, columns out. `bit` is 1 << the rule's place in the recipe."""
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags: ...
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Leave out tags by category, name or pattern."""
+
+    categories: frozenset[str]
+    names: frozenset[str]
+    patterns: tuple[str, ...]
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags that nothing drops."""
+        kinds = [KINDS.index(category) for category in self.categories]
+        named = set(self.names)
+        if self.patterns:
+            either = re.compile("|".join(fnmatch.translate(pattern) for pattern in self.patterns))
+            named |= {name for name in tags.names if either.match(name)}
+        return tags.where(~(np.isin(tags.category, kinds) | tags.named(named)))
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Put the trigger in front of every image that is trained on."""
+
+    trigger: str
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags with the trigger; one that was there already moves to the front."""
+        wider, code = tags.with_names([self.trigger])
+        learnt = np.flatnonzero(~images.is_reg)
+        new = made(wider.names, learnt, np.repeat(code, len(learnt)), "trigger", RULE, bit)
+        held = wider.where((wider.tag != code) | images.is_reg[wider.image])
+        return _by_image(joined(new, held))
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Leave out fixed features: the trigger stands for them."""
+
+    names: frozenset[str]
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags without the features; the trigger of an image that had any is touched."""
+        features = tags.named(self.names) & ~images.is_reg[tags.image]
+        features &= tags.category != KINDS.index("trigger")
+        had = np.zeros(len(images), dtype=bool)
+        had[tags.image[features]] = True
+        stands_in = (tags.category == KINDS.index("trigger")) & had[tags.image]
+        return _touch(tags, stands_in, bit).where(~features)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Give tags other names; two that become one stand once."""
+
+    names: Mapping[str, str]
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags under their new names."""
+        wider, codes = tags.with_names(list(self.names.values()))
+        becomes = np.arange(len(wider.names))
+        old = {name: code for code, name in enumerate(wider.names)}
+        for name, code in zip(self.names, codes, strict=True):
+            if name in old:
+                becomes[old[name]] = code
+        renamed = becomes[wider.tag] != wider.tag
+        return replace(_touch(wider, renamed, bit), tag=becomes[wider.tag]).once()
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Add quality tags by the post's score; an imported image has no score and gets none."""
+
+    scores: tuple[tuple[str, int], ...]  # the highest first
+    highest_only: bool
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags with those of quality behind them, the best first."""
+        wider, codes = tags.with_names([name for name, _ in self.scores])
+        given = np.zeros(len(images), dtype=bool)
+        image, tag = [], []
+        for (_, least), code in zip(self.scores, codes, strict=True):
+            with_it = images.scores >= least  # NaN is never
+            if self.highest_only:
+                with_it &= ~given
+            given |= with_it
+            image.append(np.flatnonzero(with_it))
+            tag.append(np.full(len(image[-1]), code))
+        if not image:
+            return tags
+        new = made(wider.names, np.concatenate(image), np.concatenate(tag), "quality", RULE, bit)
+        return _by_image(joined(wider, new)).once()
+
+
+@dataclass(frozen=True)
+class Order:
+    """Sort each image's tags by category; within one they stay as they stand."""
+
+    categories: tuple[str, ...]
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags in order; categories not named come last."""
+        rank = np.full(len(KINDS), len(self.categories))
+        for place, category in enumerate(self.categories):
+            rank[KINDS.index(category)] = place
+        return tags.take(np.lexsort((rank[tags.category], tags.image)))
+
+
+def rules_of(recipe: CaptionsSection, found: Sequence[str]) -> dict[str, Rule]:
+    """Return the rules between source and render, by name, in the recipe's order.
+
+    `found` are the collapsed features where the recipe says "found".
+    """
+    features = found if recipe.collapse.tags == "found" else recipe.collapse.tags
+    known: dict[str, Rule | None] = {
+        "drop": Drop(
+            frozenset(recipe.drop.categories),
+            frozenset(map(canonical, recipe.drop.tags)),
+            tuple(map(canonical, recipe.drop.patterns)),
+        ),
+        "trigger": Trigger(canonical(recipe.trigger)) if recipe.trigger.strip() else None,
+        "collapse": Collapse(frozenset(map(canonical, features))) if features else None,
+        "rename": Rename({canonical(a): canonical(b) for a, b in recipe.rename.items()}),
+        "quality": Quality(
+            tuple((canonical(name), score) for name, score in recipe.quality.scores.items()),
+            recipe.quality.which == "highest",
+        ),
+        "order": Order(recipe.render.order),
+    }
+    return {name: rule for name in recipe.rules if (rule := known.get(name)) is not None}
+
+
+def find_features(tags: Tags, images: Images, share: float, spare: Sequence[str]) -> list[str]:
+    """Return the general tags that at least `share` of the training images have, sorted."""
+    learnt = tags.where(
+        (tags.category == KINDS.index("general")) & ~images.is_reg[tags.image]
+    ).once()
+    counts = np.bincount(learnt.tag, minlength=len(tags.names))
+    least = share * np.count_nonzero(~images.is_reg)
+    spared = set(map(canonical, spare))
+    return sorted(
+        name
+        for name, count in zip(tags.names, counts.tolist(), strict=True)
+        if count and count >= least and name not in spared
+    )
+
+
+def _touch(tags: Tags, mask: np.ndarray, bit: int) -> Tags:
+    touched = tags.touched.copy()
+    touched[mask] |= np.uint64(bit)
+    return replace(tags, touched=touched)
+
+
+def _by_image(tags: Tags) -> Tags:
+    return tags.take(np.argsort(tags.image, kind="stable"))

@@ -1,0 +1,207 @@
+"""From queries and folders to originals on disk: list, download, verify, import."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from prep import seals
+from prep.booru import posts as booru_posts
+from prep.booru.client import BooruClient, Post
+from prep.booru.credentials import credentials
+from prep.dataset import Dataset
+from prep.download import Download, Wanted, download
+from prep.folder import folder_state, import_folder
+from prep.seals import Drop, Seal
+from schemas.errors import QueryError
+from schemas.files import fingerprint, sha256_of
+from schemas.progress import say, task
+from schemas.recipes.prep import SetSection
+from schemas.tables import EXCLUDED, IMAGES, IMPORTED, MEMBERS
+
+STAGE = "fetch"
+THREADS = 8  # downloads under way at once; the pace, not this, keeps us polite
+ROWS_AT_ONCE = 64  # images whose rows are kept together: a kill re-reads at most these
+
+
+@dataclass
+class Listing:
+    """What the site and the folders hold for every set."""
+
+    posts: dict[int, Post] = field(default_factory=dict)
+    members: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5, post id
+    imported: list[dict[str, object]] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
+    rows_in: int = 0
+
+
+def inputs(dataset: Dataset) -> str:
+    """What shapes this stage: the sets and the site; and folders, which may gain files."""
+    recipe = dataset.recipe
+    sets = {
+        name: [part.query, part.limit, folder_state(dataset.root, part) if part.folder else ""]
+        for name, part in recipe.sets.items()
+    }
+    return fingerprint(sets, recipe.fetch.site, recipe.fetch.formats)
+
+
+def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
+    """Bring the dataset up to what the site and the folders hold now.
+
+    Lists every set again, downloads what is not here, verifies each file's md5, leaves originals
+    untouched. With `restore`, files removed by hand come back. Raises QueryError when nothing
+    answers to a query, SiteError when the site cannot be had; what was downloaded stays.
+    """
+    if restore and (count := dataset.restore()):
+        say(f"fetch: {count} images that were removed by hand are wanted again")
+    else:
+        dataset.note_removed()
+    shaped_by = inputs(dataset)
+    with seals.timed(dataset.root, STAGE):
+        listing = Listing()
+        client = _client(dataset)
+        for name, part in dataset.recipe.sets.items():
+            if part.query:
+                _list(client, name, part, dataset.recipe.fetch.formats, listing)
+            else:
+                _import(dataset, name, part, listing)
+        if listing.posts:
+            dataset.posts.append(_changed(dataset, listing.posts.values()))
+            dataset.posts.fold()
+        _download(dataset, client, listing)
+        return _seal(dataset, shaped_by, listing)
+
+
+def _client(dataset: Dataset) -> BooruClient:
+    options = dataset.recipe.fetch
+    return BooruClient(
+        options.site, credentials(), options.requests_per_second, options.files_per_second
+    )
+
+
+def _list(
+    client: BooruClient, name: str, part: SetSection, formats: Sequence[str], listing: Listing
+) -> None:
+    """Read the pages of one set's query, up to its limit of usable posts."""
+    usable = listed = 0
+    with task(f"fetch {name}: listing", None, "posts") as advance:
+        for page in client.posts(part.query, part.limit):
+            for post in page:
+                listed += 1
+                listing.posts[post["id"]] = post
+                if unusable := booru_posts.unusable(post, formats):
+                    listing.drops.append(Drop(name, f"post {post['id']}", *unusable))
+                else:
+                    listing.members.append((name, post["md5"], post["id"]))
+                    usable += 1
+                if part.limit and usable == part.limit:
+                    break
+            advance(len(page))
+            if part.limit and usable == part.limit:
+                break
+    if not listed:
+        raise QueryError(
+            f'set "{name}": no post answers to "{part.query}" on {client.site}:'
+            " check the spelling of its tags there"
+        )
+    listing.rows_in += listed
+
+
+def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> None:
+    """Take a folder's images in: copied by content, with the tags of the .txt beside them."""
+    found = import_folder(dataset, name, part)
+    listing.rows_in += found.count
+    listing.drops += found.drops
+    listing.imported += found.rows
+    listing.members += [(name, str(row["md5"]), 0) for row in found.rows]
+
+
+def _changed(dataset: Dataset, posts: Iterable[Post]) -> pa.Table:
+    """The rows that differ from those we hold: a second listing of the same writes nothing."""
+    rows = booru_posts.rows(list(posts))
+    known = {row["id"]: row for row in dataset.posts.read().to_pylist()}
+    differs = [known.get(row["id"]) != row for row in rows.to_pylist()]
+    return rows.filter(pa.array(differs))
+
+
+def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
+    """Download what is not here, in threads, and keep the rows as they come."""
+    images = dataset.images
+    held = images.keys()
+    excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
+    wanted: dict[str, Wanted] = {}
+    for _, md5, post_id in listing.members:
+        if post_id and md5 not in held and md5 not in excluded:
+            post = listing.posts[post_id]
+            path = dataset.root / dataset.image_path(md5, post["file_ext"])
+            wanted[md5] = Wanted(post_id, md5, post["file_url"], int(post["file_size"]), path)
+    if not wanted:
+        return
+    rows: list[dict[str, object]] = []
+    failed: dict[str, Download] = {}
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        with task("fetch: downloading", len(wanted), "files") as advance:
+            jobs = [pool.submit(download, client.session, item) for item in wanted.values()]
+            for job in as_completed(jobs):
+                outcome = job.result()
+                if outcome.reason:
+                    failed[outcome.wanted.md5] = outcome
+                else:
+                    rows.append(outcome.row(dataset.root))
+                if len(rows) == ROWS_AT_ONCE:
+                    images.append(pa.Table.from_pylist(rows, schema=IMAGES.schema))
+                    rows = []
+                advance()
+    finally:
+        # after ctrl-C or a site that went away: what came is kept, nothing new is begun
+        pool.shutdown(cancel_futures=True)
+        images.append(pa.Table.from_pylist(rows, schema=IMAGES.schema))
+    listing.drops += [
+        Drop(name, f"post {post_id}", failed[md5].reason, failed[md5].detail)
+        for name, md5, post_id in listing.members
+        if md5 in failed
+    ]
+
+
+def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
+    """Write who is a member of what, whole, and seal the stage."""
+    images = dataset.images
+    images.fold()
+    problems = {
+        row["md5"]: row["problem"] for row in images.read().select(["md5", "problem"]).to_pylist()
+    }
+    excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
+    members = sorted(
+        {member for member in listing.members if member[1] in problems or member[1] in excluded}
+    )
+    sound = [m for m in members if problems.get(m[1]) is None]
+    listing.drops += [
+        Drop(name, f"post {post_id}" if post_id else md5, "unreadable image", problems[md5])
+        for name, md5, post_id in members
+        if problems.get(md5)
+    ]
+    table = pa.Table.from_pylist(
+        [{"set": name, "md5": md5, "post_id": post_id} for name, md5, post_id in sound],
+        schema=MEMBERS.schema,
+    )
+    MEMBERS.write(dataset.path_of(MEMBERS), table)
+    IMPORTED.write(
+        dataset.path_of(IMPORTED), pa.Table.from_pylist(listing.imported, schema=IMPORTED.schema)
+    )
+    return seals.write_seal(
+        dataset.root,
+        STAGE,
+        inputs=shaped_by,
+        output=_output(dataset),
+        rows_in=listing.rows_in,
+        rows_out=table.num_rows,
+        drops=listing.drops,
+    )
+
+
+def _output(dataset: Dataset) -> str:
+    set_wide: list[Path] = [dataset.path_of(MEMBERS), dataset.path_of(IMPORTED)]
+    return fingerprint(dataset.posts.digest(), dataset.images.digest(), sha256_of(*set_wide))

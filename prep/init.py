@@ -1,0 +1,149 @@
+"""`prep init`: a dataset folder with its two recipes, set for what the adapter is to learn."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.errors import DatasetError, UsageError
+from schemas.files import write_text
+from schemas.recipes.load import PREP_FILE, TRAIN_FILE
+from schemas.recipes.prep import PrepRecipe
+from schemas.recipes.train import TrainRecipe
+from schemas.recipes.write import to_toml
+
+Like = Literal["character", "style", "background", "situation", "object"]
+
+BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+HIDDEN))  # fmt: skip  # keys that few will touch
+HEADS = {
+    PREP_FILE: "where images come from, and how they are captioned",
+    TRAIN_FILE: "what is trained, on what, and how long",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is set differently for one kind of adapter; figures from comparisons on 8 GB cards."""
+
+    train: Mapping[str, Mapping[str, Any]]
+    caption: Mapping[str, Any] = field(default_factory=dict)
+    triggered: bool = True  # whether it is called by a word
+
+
+KINDS: dict[str, Kind] = {
+    # OUT03-06 hold a character, IN04-07 its eyes; fixed features go into the trigger
+    "character": Kind(
+        train={
+            "adapter": {"dim": 16, "alpha": 4, "blocks": "IN04-07,OUT03-06,TE"},
+            "steps": {"total": 5000},
+        },
+        caption={"collapse": {"tags": "found"}},
+    ),
+    # the U-Net alone keeps compositions as they were
+    "style": Kind(
+        train={
+            "adapter": {"dim": 64, "alpha": 32, "blocks": "unet"},
+            "steps": {"total": 4000},
+        },
+        triggered=False,
+    ),
+    "background": Kind(
+        train={"adapter": {"dim": 32, "alpha": 8, "blocks": "all"}, "steps": {"total": 4000}},
+    ),
+    # situations answer to their tag only after many steps
+    "situation": Kind(
+        train={"adapter": {"dim": 16, "alpha": 4, "blocks": "all"}, "steps": {"total": 9000}},
+    ),
+    "object": Kind(
+        train={"adapter": {"dim": 64, "alpha": 16, "blocks": "all"}, "steps": {"total": 9000}},
+        caption={"rename": {"aiming at viewer": "aav"}},
+    ),
+}
+
+
+def init(
+    folder: Path,
+    *,
+    query: str = "",
+    source: Path | None = None,
+    site: str = "",
+    base: str = "",
+    like: Like = "character",
+    trigger: str = "",
+) -> tuple[Path, Path]:
+    """Write prep.toml and train.toml; return their paths. An existing recipe is never replaced.
+
+    `trigger` is found from the query when it is not given. Raises UsageError or DatasetError.
+    """
+    if bool(query.strip()) == bool(source):
+        raise UsageError("give one of --query and --from: where should the images come from?")
+    if source is not None and not source.is_dir():
+        raise DatasetError(f"{source} is no folder: --from takes a folder of images")
+    files = folder / PREP_FILE, folder / TRAIN_FILE
+    for file in files:
+        if file.exists():
+            raise DatasetError(f"{file} is there already: edit it, or choose another folder")
+    kind = KINDS[like]
+    name = (trigger or _subject(query)) if kind.triggered else trigger
+    prep = _prep(folder, kind, query, source, site, name)
+    train = _train(kind, base, name, folder.resolve().name)
+    for file, recipe in zip(files, (prep, train), strict=True):
+        head = f"# {file.name}: {HEADS[file.name]}.\n"
+        head += "# A key that is not here has its default; an unknown key is refused.\n\n"
+        write_text(file, head + to_toml(recipe, hidden=HIDDEN))
+    return files
+
+
+HIDDEN))  # fmt: skip
+    write_text(files[1], ABOUT.format(file=TRAIN_FILE, what="what is trained, on what, and how long") + to_toml(train))  # fmt: skip
+    return files
+
+
+HIDDEN = ("tag.combine", "caption.rules", "caption.collapse.into", "caption.quality.by")
+
+
+def _prep(
+    folder: Path, kind: Kind, query: str, source: Path | None, site: str, trigger: str
+) -> PrepRecipe:
+    main = {"query": query} if source is None else {"from": _seen_from(folder, source)}
+    caption: dict[str, Any] = {
+        "trigger": trigger,
+        "quality": {"masterpiece": 60, "best quality": 18, "high quality": 6},
+        **kind.caption,
+    }
+    if not trigger:
+        caption.pop("collapse", None)
+    values: dict[str, Any] = {"sets": {"main": main}, "caption": caption}
+    if site:
+        values["fetch"] = {"site": site}
+    return PrepRecipe.model_validate(values)
+
+
+def _train(kind: Kind, base: str, trigger: str, name: str) -> TrainRecipe:
+    prompt = ", ".join(filter(None, ["1girl", trigger, "smile", "outdoors"]))
+    return TrainRecipe.model_validate(
+        {
+            "out": f"runs/{name}",
+            "model": {"path": base or BASE},
+            "sample": {"prompts": [prompt], "negative": "worst quality, lowres"},
+            **kind.train,
+        }
+    )
+
+
+def _subject(query: str) -> str:
+    """The first plain tag of a query, as words: what the pictures have in common."""
+    plain = [word for word in query.split() if word[0] not in "-~(" and word != "or"]
+    tags = [word for word in plain if ":" not in word and "*" not in word]
+    return tags[0].replace("_", " ") if tags else ""
+
+
+def _seen_from(folder: Path, source: Path) -> str:
+    """The source as prep.toml names it: from the dataset folder where that is possible."""
+    try:
+        return Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive on Windows
+        return source.resolve().as_posix()

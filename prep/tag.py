@@ -1,0 +1,120 @@
+"""Every image through the taggers once; probabilities are kept, thresholds come later."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from prep import seals
+from prep.cache import fill
+from prep.dataset import Dataset
+from prep.seals import Drop, Seal
+from schemas.errors import DataError
+from schemas.files import fingerprint, write_bytes, write_json
+from schemas.progress import say
+from schemas.tables import PROBABILITIES
+from taggers.locate import Files, locate
+from taggers.stream import Dropped, stream
+from taggers.wd14 import Tagger, load
+
+STAGE = "tag"
+LEAST = 0.01  # probabilities below this are not kept
+AT_ONCE = 64  # images whose probabilities are kept together
+
+
+def inputs(dataset: Dataset) -> str:
+    """What shapes this stage: the images, and the taggers' bytes."""
+    keys = [files.key for files in _located(dataset).values()]
+    return fingerprint(dataset.images.digest(), keys)
+
+
+def tag(dataset: Dataset) -> Seal:
+    """Run what is missing through each tagger of the recipe. A bad image is one dropped row."""
+    located = _located(dataset)
+    shaped_by = inputs(dataset)
+    with seals.timed(dataset.root, STAGE):
+        images = {
+            row["md5"]: dataset.root / row["path"]
+            for row in dataset.images.read().to_pylist()
+            if row["problem"] is None
+        }
+        there = [md5 for md5, path in images.items() if path.is_file()]
+        drops: list[Drop] = []
+        for name, files in located.items():
+            _fill(dataset, name, files, images, there)
+            drops += _problems(dataset, files.key)
+        write_json(index_path(dataset), {name: files.key for name, files in located.items()})
+        return seals.write_seal(
+            dataset.root,
+            STAGE,
+            inputs=shaped_by,
+            output=fingerprint(
+                [dataset.probabilities(files.key).digest() for files in located.values()]
+            ),
+            rows_in=len(there),
+            rows_out=len(there) - len({drop.item for drop in drops}),
+            drops=drops,
+        )
+
+
+def index_path(dataset: Dataset) -> Path:
+    """Which key each tagger of the recipe had when it last ran."""
+    return dataset.root / "tables" / "probs" / "taggers.json"
+
+
+def labels_path(dataset: Dataset, key: str) -> Path:
+    """The tagger's vocabulary, kept beside its probabilities, so that captions need no model."""
+    return dataset.root / "tables" / "probs" / key / "selected_tags.csv"
+
+
+def _located(dataset: Dataset) -> dict[str, Files]:
+    """The taggers' files; a folder may be given from the dataset folder."""
+    found = {}
+    for name in dataset.recipe.tag.taggers:
+        folder = dataset.root / name
+        found[name] = locate(folder if folder.is_dir() else name)
+    return found
+
+
+def _fill(
+    dataset: Dataset, name: str, files: Files, images: Mapping[str, Path], there: Sequence[str]
+) -> None:
+    cache = dataset.probabilities(files.key)
+
+    def work(md5s: Sequence[str]) -> Iterator[pa.Table]:
+        # opened only here: a session costs seconds, and mostly nothing is missing
+        tagger = load(files.model.parent, dataset.recipe.tag.device)
+        say(tagger.describe())
+        yield from _rows(tagger, [(md5, images[md5]) for md5 in md5s])
+
+    if not labels_path(dataset, files.key).is_file():
+        write_bytes(labels_path(dataset, files.key), files.tags.read_bytes())
+    fill(cache, there, work, f"tag: {Path(name).name}")
+
+
+def _rows(tagger: Tagger, items: Sequence[tuple[str, Path]]) -> Iterator[pa.Table]:
+    """Probabilities of at least LEAST, the likeliest first, in tables of AT_ONCE images."""
+    rows: list[dict[str, object]] = []
+    for md5, outcome in stream(tagger, items):
+        if isinstance(outcome, Dropped):
+            rows.append({"md5": md5, "labels": [], "values": [], "problem": outcome.reason})
+        else:
+            if not np.isfinite(outcome).all():
+                raise DataError(
+                    f"tagger {tagger.name}: image {md5} gave probabilities that are no numbers"
+                )
+            order = np.argsort(-outcome, kind="stable")
+            order = order[outcome[order] >= LEAST]
+            rows.append({"md5": md5, "labels": order, "values": outcome[order], "problem": None})
+        if len(rows) == AT_ONCE:
+            yield pa.Table.from_pylist(rows, schema=PROBABILITIES.schema)
+            rows = []
+    yield pa.Table.from_pylist(rows, schema=PROBABILITIES.schema)
+
+
+def _problems(dataset: Dataset, key: str) -> list[Drop]:
+    rows = dataset.probabilities(key).read().select(["md5", "problem"]).to_pylist()
+    return [
+        Drop("", row["md5"], "unreadable image", row["problem"]) for row in rows if row["problem"]
+    ]

@@ -1,0 +1,44 @@
+"""Tags: one canonical form to compare them in, and one way to write them out.
+
+The canonical form is the site's: lower case, words joined by underscores, no escapes. What a
+person types (spaces, capitals, parentheses escaped as in prompts) is brought to it once, on input.
+"""
+
+import re
+
+CATEGORIES = ("general", "artist", "copyright", "character", "meta")  # the site's own
+MADE = ("trigger", "quality", "rating")  # those that rules add
+
+# Faces are pictures, not words: the tags of the WD14 vocabularies whose underscore stays when
+# others become spaces. (A rule by length would miss four of them.)
+KAOMOJI = frozenset(
+    (
+        "0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9",
+        ">_o", "@_@", "^_^", "o_o", "u_u", "x_x", "|_|", "||_||", "t_t", "o_x",
+    )
+)  # fmt: skip
+
+
+def canonical(text: str) -> str:
+    """Return the canonical form of a tag as a person or a site wrote it.
+
+    `\\(` and `\\)` lose their backslash where they pair, as prompts write them; a name such as
+    `\\m/` or `\\(^o^)/` keeps its own.
+    """
+    if text.count("\\(") == text.count("\\)"):
+        text = text.replace("\\(", "(").replace("\\)", ")")
+    return re.sub(r"\s+", "_", text.strip()).lower()
+
+
+def rendered(tag: str, *, escape: bool) -> str:
+    """Return a canonical tag as a caption has it: spaces for underscores, faces left alone.
+
+    `escape` writes parentheses as `\\(` and `\\)`, which UIs need where they mean weights.
+    """
+    text = tag if tag in KAOMOJI else tag.replace("_", " ")
+    return re.sub(r"([()])", r"\\\1", text) if escape else text
+
+
+def split(text: str) -> list[str]:
+    """Return the tags of a comma-separated text in canonical form, each once, in order."""
+    return list(dict.fromkeys(filter(None, map(canonical, text.split(",")))))
