@@ -17,7 +17,7 @@ Like = Literal["character", "style", "background", "situation", "object"]
 
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
-HIDDEN))  # fmt: skip  # keys that few will touch
+HIDDEN = ("tag.combine", "caption.rules", "caption.collapse.into", "caption.quality.by")
 HEADS = {
     PREP_FILE: "where images come from, and how they are captioned",
     TRAIN_FILE: "what is trained, on what, and how long",
@@ -93,16 +93,7 @@ def init(
     for file, recipe in zip(files, (prep, train), strict=True):
         head = f"# {file.name}: {HEADS[file.name]}.\n"
         head += "# A key that is not here has its default; an unknown key is refused.\n\n"
-        write_text(file, head + to_toml(recipe, hidden=HIDDEN))
-    return files
-
-
-HIDDEN))  # fmt: skip
-    write_text(files[1], ABOUT.format(file=TRAIN_FILE, what="what is trained, on what, and how long") + to_toml(train))  # fmt: skip
-    return files
-
-
-HIDDEN = ("tag.combine", "caption.rules", "caption.collapse.into", "caption.quality.by")
+        write_text(file, head + to_toml(recipe, hidden=
 
 
 def _prep(
