@@ -17,6 +17,7 @@ Like = Literal["character", "style", "background", "situation", "object"]
 
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
+# keys that few will touch: left at their defaults, unwritten
 HIDDEN = ("tag.combine", "caption.rules", "caption.collapse.into", "caption.quality.by")
 HEADS = {
     PREP_FILE: "where images come from, and how they are captioned",
@@ -93,7 +94,8 @@ def init(
     for file, recipe in zip(files, (prep, train), strict=True):
         head = f"# {file.name}: {HEADS[file.name]}.\n"
         head += "# A key that is not here has its default; an unknown key is refused.\n\n"
-        write_text(file, head + to_toml(recipe, hidden=
+        write_text(file, head + to_toml(recipe, hidden=HIDDEN))
+    return files
 
 
 def _prep(
