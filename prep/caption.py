@@ -14,7 +14,7 @@ from prep.captions.render import render
 from prep.captions.rules import find_features, rules_of
 from prep.dataset import Dataset
 from prep.seals import Seal
-from prep.tag import index_path, labels_path
+from prep.tag import keys_of, labels_path
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS
@@ -106,10 +106,8 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
 
 def _reads(dataset: Dataset, images: Images) -> list[sources.Read]:
     """The probabilities of these images, from each tagger of the recipe that has run."""
-    keys = json.loads(index_path(dataset).read_text(encoding="utf-8"))
     reads = []
-    for name in dataset.recipe.tag.taggers:
-        key = keys[name]
+    for key in keys_of(dataset):
         table = dataset.probabilities(key).read()
         places = pc.index_in(
             pa.array(list(images.md5s), pa.string()),

@@ -110,8 +110,8 @@ def _hash(md5: str, path: Path) -> dict[str, object]:
         picture = upright_rgb(read(path, HASHED_SIZE))
     except Unreadable as error:
         return {"md5": md5, "phash": None, "problem": error.reason}
-    bits = imagehash.phash(picture).hash.ravel()
-    return {"md5": md5, "phash": int("".join("01"[bit] for bit in bits), 2), "problem": None}
+    bits = np.packbits(imagehash.phash(picture).hash)  # row by row, the first bit the highest
+    return {"md5": md5, "phash": int.from_bytes(bits.tobytes(), "big"), "problem": None}
 
 
 def _candidates(dataset: Dataset, drops: list[Drop]) -> dict[str, list[Candidate]]:

@@ -83,14 +83,19 @@ def init(
         raise UsageError("give one of --query and --from: where should the images come from?")
     if source is not None and not source.is_dir():
         raise DatasetError(f"{source} is no folder: --from takes a folder of images")
-    files = folder / PREP_FILE, folder / TRAIN_FILE
-    for file in files:
-        if file.exists():
-            raise DatasetError(f"{file} is there already: edit it, or choose another folder")
     kind = KINDS[like]
     name = (trigger or _subject(query)) if kind.triggered else trigger
     prep = _prep(folder, kind, query, source, site, name)
     train = _train(kind, base, name, folder.resolve().name)
+    return write_recipes(folder, prep, train)
+
+
+def write_recipes(folder: Path, prep: PrepRecipe, train: TrainRecipe) -> tuple[Path, Path]:
+    """Write both recipes with a comment on every key. Raises DatasetError where one is already."""
+    files = folder / PREP_FILE, folder / TRAIN_FILE
+    for file in files:
+        if file.exists():
+            raise DatasetError(f"{file} is there already: edit it, or choose another folder")
     for file, recipe in zip(files, (prep, train), strict=True):
         head = f"# {file.name}: {HEADS[file.name]}.\n"
         head += "# A key that is not here has its default; an unknown key is refused.\n\n"

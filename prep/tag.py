@@ -1,5 +1,6 @@
 """Every image through the taggers once; probabilities are kept, thresholds come later."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def index_path(dataset: Dataset) -> Path:
 def labels_path(dataset: Dataset, key: str) -> Path:
     """The tagger's vocabulary, kept beside its probabilities, so that captions need no model."""
     return dataset.root / "tables" / "probs" / key / "selected_tags.csv"
+
+
+def keys_of(dataset: Dataset) -> list[str]:
+    """The keys of the recipe's taggers, as they were when they last ran; empty before that."""
+    path = index_path(dataset)
+    keys = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return [keys[name] for name in dataset.recipe.tag.taggers if name in keys]
 
 
 def _located(dataset: Dataset) -> dict[str, Files]:

@@ -6,9 +6,6 @@
 import errno
 import os
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,6 +67,10 @@ def _one_line(error: Exception) -> str:
 
 def _bug(error: Exception) -> str:
     """Write the traceback of the error at hand to a file; return the sentence that names it."""
+    import tempfile
+    import time
+    import traceback
+
     stamp = time.strftime("%Y%m%d-%H%M%S")
     log = Path(tempfile.gettempdir()) / f"kiroku-{stamp}-{os.getpid()}.log"
     shown = "".join(traceback.format_exception(error))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -77,7 +78,7 @@ class Table:
     def _unique(self, table: pa.Table) -> pa.ChunkedArray:
         keys = table.select(self.key)
         distinct = keys.group_by(list(self.key)).aggregate([]).num_rows
-        return pa.chunked_array([pa.array([True] * distinct + [False] * (len(keys) - distinct))])
+        return pa.chunked_array([pa.array(np.arange(keys.num_rows) < distinct)])
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
@@ -129,8 +130,8 @@ POSTS = Table(
             _column("rating", pa.string(), optional=True),
             _column("score", pa.int32()),
             _column("fav_count", pa.int32()),
-            _column("created_at", pa.timestamp("s", tz="UTC")),
-            _column("updated_at", pa.timestamp("s", tz="UTC")),
+            _column("created_at", pa.timestamp("ms", tz="UTC")),
+            _column("updated_at", pa.timestamp("ms", tz="UTC")),
             _column("parent_id", pa.int64(), optional=True),
             _column("is_deleted", pa.bool_()),
             _column("is_banned", pa.bool_()),

@@ -23,6 +23,8 @@ OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # no fault of the i
 # and `read` makes that a reason. The warning at half of it would tell a person nothing to act on.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+Image.init()  # all formats now: loaded at need by several threads at once, one may be overlooked
+
 _TURNS = {  # EXIF orientation -> what brings the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -92,7 +94,8 @@ def _over_white(image: Image.Image) -> Image.Image:
         return _from_16_bit(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    straight = image.convert("LA") if image.mode == "La" else image  # Pillow knows no shorter way
+    rgba = straight if straight.mode == "RGBA" else straight.convert("RGBA")
     flat = Image.new("RGBA", rgba.size, (*WHITE, 255))
     return Image.alpha_composite(flat, rgba).convert("RGB")
 

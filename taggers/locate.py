@@ -22,7 +22,7 @@ class Files:
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits of SHA-256 over both files' bytes: what the tagger is, whatever its name."""
+        """16 hex digits of SHA-256 over both files' bytes: what it is, whatever its name."""
         return sha256_of(self.model, self.tags)[:16]
 
 

@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ModelError
+from schemas.tags import canonical
+
+__all__ = ["CATEGORIES", "Label", "canonical", "read_labels", "thresholds"]
 
 CATEGORIES = {
     9: "rating",
@@ -64,17 +67,11 @@ def thresholds(
     """The probability from which each label counts: float32 [labels].
 
     `character` holds for characters, `general` for all other tags, `per_tag` over both, its names
-    compared by `canonical`. Ratings are never selected by a threshold (the likeliest is taken):
+    compared in canonical form. Ratings are never selected by a threshold (the likeliest is taken):
     theirs is infinite. A name the vocabulary lacks is passed over: another tagger may know it.
     """
     given = {canonical(name): value for name, value in (per_tag or {}).items()}
     return np.array([_threshold(label, general, character, given) for label in labels], np.float32)
-
-
-def canonical(name: str) -> str:
-    """One form for comparing: lower case, underscores, parentheses without their backslashes."""
-    plain = name.strip().lower().replace(" ", "_")
-    return plain.replace("\\(", "(").replace("\\)", ")")
 
 
 def _threshold(label: Label, general: float, character: float, given: Mapping[str, float]) -> float:

@@ -28,15 +28,16 @@ BATCH = {"cpu": 4, "cuda": 16}  # images a run; the models in use need up to 0.4
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 FATAL = 4  # onnxruntime's log level: what it cannot do becomes our sentence, not its red lines
-HOW_TO_CUDA = (
-    "install an NVIDIA driver and `pip install --force-reinstall "
-    '"onnxruntime-gpu[cuda,cudnn]"` after `pip uninstall onnxruntime`'
+INSTALL = (
+    "`pip uninstall onnxruntime`, then "
+    '`pip install --force-reinstall "onnxruntime-gpu[cuda,cudnn]"`'
 )
+REMEDY = f'install an NVIDIA driver, {INSTALL}, or set device = "auto"'
 
 
 @dataclass(frozen=True)
 class Tagger:
-    """A loaded tagger. Results depend on its bytes and the pixels, not on batch or position."""
+    """A loaded tagger. On one device, results depend on its bytes and the pixels alone."""
 
     labels: tuple[Label, ...]
     size: int  # pixels, side of the square input
@@ -75,20 +76,19 @@ class Tagger:
 
     def _run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         values = _as_input(images, self._channels_first)
-        name = self._session.get_inputs()[0].name
-        (out, *_) = self._session.run(None, {name: values})
-        row = np.asarray(out, dtype=np.float32)
-        return _sigmoid(row) if self._channels_first else row
+        into, out = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        rows = np.asarray(self._session.run([out], {into: values})[0], dtype=np.float32)
+        return _sigmoid(rows) if self._channels_first else rows
 
 
-def load(model: str | Path, device: Device = "auto") -> Tagger:
-    """Open a tagger from a folder or a Hub id.
+def load(model: str | Path | Files, device: Device = "auto") -> Tagger:
+    """Open a tagger from a folder, a Hub id, or files that `locate` found.
 
     `auto` takes CUDA where onnxruntime really starts it, else the CPU; the caller says
     `describe()` aloud. Raises ModelError (not to be had, of another kind, csv and model do not
     belong together) and DeviceError (`cuda` was demanded and is not there).
     """
-    files = locate(model)
+    files = model if isinstance(model, Files) else locate(model)
     labels = read_labels(files.tags)
     session, hint = _session(files, device)
     used = "cuda" if CUDA in session.get_providers() else "cpu"
@@ -126,8 +126,7 @@ def _session(files: Files, device: Device) -> tuple[Any, str]:
     offered = onnxruntime.get_available_providers()
     if device == "cuda" and CUDA not in offered:
         raise DeviceError(
-            f"the tagger was to run on CUDA, but the installed onnxruntime is without it: "
-            f'{HOW_TO_CUDA}, or set device = "auto"'
+            f"the tagger was to run on CUDA, but the installed onnxruntime is without it: {REMEDY}"
         )
     if device == "cpu" or (device == "auto" and not _nvidia_driver()):
         return _open(files.model, [CPU]), ""
@@ -137,17 +136,17 @@ def _session(files: Files, device: Device) -> tuple[Any, str]:
             return session, ""
     if device == "cuda":
         raise DeviceError(
-            "the tagger was to run on CUDA, but onnxruntime could not start it here: "
-            f'{HOW_TO_CUDA}, or set device = "auto"'
+            f"the tagger was to run on CUDA, but onnxruntime could not start it here: {REMEDY}"
         )
-    return _open(files.model, [CPU]), f"the NVIDIA card is not used: to use it, {HOW_TO_CUDA}"
+    return _open(files.model, [CPU]), f"the NVIDIA card here is not used: {INSTALL}"
 
 
 def _open_on_cuda(path: Path) -> Any:
     if hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it did not find
             onnxruntime.preload_dlls()
-    return _open(path, [CUDA, CPU])
+    # TF32 keeps ten bits of each factor: the same image would then differ from the CPU's by 1e-3.
+    return _open(path, [(CUDA, {"use_tf32": "0"}), CPU])
 
 
 def _nvidia_driver() -> bool:
@@ -159,7 +158,7 @@ def _nvidia_driver() -> bool:
     return True
 
 
-def _open(path: Path, providers: Sequence[str]) -> Any:
+def _open(path: Path, providers: Sequence[str | tuple[str, dict[str, str]]]) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     onnxruntime.set_default_logger_severity(FATAL)
@@ -185,8 +184,8 @@ def _is_pointer(path: Path) -> bool:
 def _input_shape(session: Any, path: Path) -> tuple[int, bool, int]:
     """Size in pixels, whether channels come first, and the batch the model is fixed to (0: any)."""
     inputs = session.get_inputs()
-    shape, kind = list(inputs[0].shape), inputs[0].type
-    images = len(inputs) == 1 and len(shape) == 4 and kind == "tensor(float)"
+    shape = list(inputs[0].shape) if len(inputs) == 1 else []
+    images = len(shape) == 4 and inputs[0].type == "tensor(float)"
     batch = shape[0] if images and isinstance(shape[0], int) else 0
     for channels_first, sides, channels in (
         (False, shape[1:3], shape[3:]),

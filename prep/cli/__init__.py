@@ -1,0 +1,228 @@
+"""The command `prep`. Each command imports what it runs only when it runs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from schemas.command import run as run_command
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("kiroku")
+
+
+# each command's sort_key is its place in `--help`: as the chain runs, not by the alphabet
+app = App(
+    name="prep",
+    help="From a booru query or a folder of images to a dataset to train on.",
+    help_format="plaintext",
+    version=_version,
+)
+
+HERE = Path()
+Folder = Annotated[Path, Parameter(help="The dataset folder.")]
+Flag = Annotated[bool, Parameter(negative=())]
+Changes = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--set",
+        negative=(),
+        consume_multiple=False,
+        help="Change one key of prep.toml for this time: --set dedup.bits=4.",
+    ),
+]
+
+
+@app.command(sort_key=1)
+def init(
+    dir: Folder = HERE,
+    *,
+    query: str = "",
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
+    site: str = "",
+    base: str = "",
+    like: Literal["character", "style", "background", "situation", "object"] = "character",
+    trigger: str = "",
+) -> None:
+    """Make a dataset folder: writes prep.toml and train.toml, with a comment on every key.
+
+    Parameters
+    ----------
+    query
+        What to ask the site for, such as "azusa_(blue_archive) -comic".
+    source
+        A folder of images, instead of a query.
+    site
+        A site with Danbooru's API.
+    base
+        The checkpoint to train on: a diffusers folder or a Hub id.
+    like
+        What the adapter is to learn.
+    trigger
+        The word that it is called by; found from the query when not given.
+    """
+    from prep.init import init
+
+    for file in init(
+        dir, query=query, source=source, site=site, base=base, like=like, trigger=trigger
+    ):
+        print(file)
+
+
+@app.command(sort_key=2)
+def fetch(dir: Folder = HERE, *, restore: Flag = False, changes: Changes = ()) -> None:
+    """List every set on its site, download what is new, verify it.
+
+    Parameters
+    ----------
+    restore
+        Take back the images that were removed by hand.
+    """
+    from prep.fetch import fetch
+
+    _one("fetch", dir, changes, lambda dataset: fetch(dataset, restore=restore))
+
+
+@app.command(sort_key=3)
+def dedup(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
+    """Group the images that are one picture, and choose which stands for each group.
+
+    Parameters
+    ----------
+    refit
+        Choose all keepers anew.
+    """
+    from prep.dedup import dedup
+
+    _one("dedup", dir, changes, lambda dataset: dedup(dataset, refit=refit))
+
+
+@app.command(sort_key=4)
+def tag(dir: Folder = HERE, *, changes: Changes = ()) -> None:
+    """Run every image through the tagger once and keep the probabilities."""
+    _one("tag", dir, changes)
+
+
+@app.command(sort_key=5)
+def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
+    """Make captions from tags by the rules of prep.toml.
+
+    Parameters
+    ----------
+    refit
+        Find the features that the trigger stands for anew.
+    """
+    from prep.caption import caption
+
+    _one("caption", dir, changes, lambda dataset: caption(dataset, refit=refit))
+
+
+@app.command(sort_key=6)
+def reg(dir: Folder = HERE, *, changes: Changes = ()) -> None:
+    """Choose regularization images that are near no training image."""
+    _one("reg", dir, changes)
+
+
+@app.command(sort_key=7)
+def manifest(dir: Folder = HERE, *, changes: Changes = ()) -> None:
+    """Write manifest.parquet, the one table that training reads."""
+    _one("manifest", dir, changes)
+
+
+@app.command(sort_key=8)
+def latents(dir: Folder = HERE, *, changes: Changes = ()) -> None:
+    """Encode the images that training wants, by the VAE and sizes of train.toml."""
+    _one("latents", dir, changes)
+
+
+@app.command(sort_key=9)
+def run(dir: Folder = HERE, *, changes: Changes = ()) -> None:
+    """Do all that is wanted, in order, and nothing that is not."""
+    from prep import chain
+    from prep.cli.steps import ALL
+    from prep.dataset import Dataset
+    from schemas.progress import say
+
+    if not chain.run(Dataset.open(dir, changes), ALL):
+        say("nothing to do: all stages are up to date (`prep fetch` looks for new posts)")
+
+
+@app.command(sort_key=10)
+def status(dir: Folder = HERE, *, json: Flag = False, changes: Changes = ()) -> None:
+    """Show where each stage stands: rows in and out, drops by reason, what is wanted.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object, and nothing else, on stdout.
+    """
+    from prep import chain
+    from prep.cli import show
+    from prep.cli.steps import ALL
+    from prep.dataset import Dataset
+
+    stages = chain.status(Dataset.open(dir, changes), ALL)
+    print(show.status_json(stages)) if json else show.status(stages)
+
+
+@app.command(sort_key=11)
+def doctor(dir: Folder = HERE, *, json: Flag = False) -> int:
+    """Say what this machine can do, and what to install where it cannot.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object, and nothing else, on stdout.
+    """
+    from prep.cli import show
+    from prep.doctor import doctor
+
+    findings = doctor(dir)
+    print(show.doctor_json(findings)) if json else show.doctor(findings)
+    return 0 if all(finding.well for finding in findings) else 1
+
+
+@app.command(sort_key=12)
+def gc(dir: Folder = HERE, *, images: Flag = False, dry_run: Flag = False) -> None:
+    """Free what nothing wants: leftovers of kills, other taggers' tables, other sizes' latents.
+
+    Parameters
+    ----------
+    images
+        Also remove originals that belong to no set any more.
+    dry_run
+        Only say what would go.
+    """
+    from prep.cli.gc import gc
+    from prep.dataset import Dataset
+
+    freed = gc(Dataset.open(dir), images=images, dry_run=dry_run)
+    print(f"{'would free' if dry_run else 'freed'} {freed / 1e6:,.1f} MB")
+
+
+@app.command(sort_key=13)
+def demo(
+    dir: Annotated[Path, Parameter(help="The folder to make.")] = Path("demo"),
+) -> None:
+    """Try everything without a network: a booru of drawings, the whole chain, a trained adapter."""
+    from prep.cli.demo import demo
+
+    result = demo(dir)
+    print(result.adapter)
+    print(result.grid)
+
+
+def _one(name: str, folder: Path, changes: tuple[str, ...], work: object = None) -> None:
+    from prep import chain
+    from prep.cli.steps import step
+    from prep.dataset import Dataset
+
+    chain.run_one(Dataset.open(folder, changes), step(name), work)  # type: ignore[arg-type]
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    return run_command(app)

@@ -1,0 +1,107 @@
+"""What the tests of training share: a small model, small data, recipes."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from schemas.recipes.train import TrainRecipe
+from schemas.tables import MANIFEST
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+TAGS = ["1girl", "smile", "hat", "long hair", "blue eyes", "red hair", "outdoors", "blush"]
+WORDS = [*TAGS, "azusa", "masterpiece", "best quality", "simple background", "lowres"]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from prep.demo.model import build_model
+
+    torch.set_num_threads(1)
+    return build_model(tmp_path_factory.mktemp("model"), seed=0, words=WORDS)
+
+
+def manifest_row(md5: str, **changes: Any) -> dict[str, Any]:
+    tags = [{"tag": "azusa", "category": "trigger", "part": "head"}]
+    tags += [{"tag": tag, "category": "general", "part": "flex"} for tag in TAGS]
+    row = {
+        "md5": md5,
+        "path": f"images/{md5}.png",
+        "width": 64,
+        "height": 64,
+        "set": "main",
+        "split": "train",
+        "group": md5,
+        "is_reg": False,
+        "repeats": 1,
+        "weight": 1.0,
+        "rating": "g",
+        "score": 10,
+        "caption": ", ".join(tag["tag"] for tag in tags),
+        "tags": tags,
+    }
+    return row | changes
+
+
+@pytest.fixture
+def write_manifest() -> Callable[[Path, list[dict[str, Any]]], None]:
+    """Write rows as a folder's manifest."""
+
+    def write(folder: Path, rows: list[dict[str, Any]]) -> None:
+        MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
+
+    return write
+
+
+@pytest.fixture
+def dataset(
+    tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]], None]
+) -> Path:
+    """A folder of six pictures of two shapes with their manifest; one is a reg image."""
+    rows = []
+    images = tmp_path / "data" / "images"
+    images.mkdir(parents=True)
+    for number in range(6):
+        size = (64, 64) if number % 2 else (96, 64)
+        pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        written = io.BytesIO()
+        Image.fromarray(pixels).save(written, format="PNG")
+        md5 = hashlib.md5(written.getvalue()).hexdigest()
+        (images / f"{md5}.png").write_bytes(written.getvalue())
+        changes = {"width": size[0], "height": size[1], "repeats": 1 + number % 3}
+        if number == 5:
+            changes |= {"set": "plain", "is_reg": True}
+        rows.append(manifest_row(md5, **changes))
+    write_manifest(tmp_path / "data", rows)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def recipe(model: Path) -> Callable[..., TrainRecipe]:
+    """Make a recipe for the small model; `changes` are sections, merged over the defaults."""
+
+    def make(**changes: Any) -> TrainRecipe:
+        values: dict[str, Any] = {
+            "model": {"path": str(model), "clip_skip": 1},
+            "latents": {"resolution": 80, "min": 32, "max": 128, "step": 32},
+            "adapter": {"dim": 4, "alpha": 2},
+            "optimizer": {"lr": 1e-3, "schedule": "constant"},
+            "steps": {"total": 4, "batch": 2},
+            "save": {"every": 0, "precision": "fp32"},
+            "sample": {"every": 0, "steps": 2, "size": [64, 64], "seeds": [1, 2]},
+        }
+        for key, value in changes.items():
+            values[key] = values.get(key, {}) | value if isinstance(value, dict) else value
+        return TrainRecipe.model_validate(values)
+
+    return make

@@ -1,0 +1,46 @@
+"""Training from a manifest to an adapter: what a run leaves, and that nothing is learnt in silence."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from PIL import Image
+from safetensors.torch import load_file
+
+from schemas.recipes.train import TrainRecipe
+from train import train
+
+Make = Callable[..., TrainRecipe]
+
+
+def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, recipe: Make) -> None:
+    asked = recipe(
+        sample={"every": 2, "prompts": ["azusa, smile", "1girl \\(a\\), hat"]},
+        save={"every": 2, "keep": 1},
+        steps={"total": 5},
+    )
+    result = train(asked, dataset, device="cpu")
+    run = dataset / "runs/first"
+    assert result.adapter == run / "first.safetensors"
+    assert len(load_file(result.adapter)) == 3 * (192 + 24)
+    resolved = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
+    assert TrainRecipe.model_validate(resolved) == asked
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5]
+    assert all(set(entry) == {"step", "loss", "lr", "seconds", "images"} for entry in log)
+    assert log[-1]["images"] == result.images
+    grids = sorted(path.name for path in (run / "samples").glob("*.png"))
+    assert grids == ["00000000.png", "00000002.png", "00000004.png", "00000005.png"]
+    assert result.grid == run / "samples/00000005.png"
+    with Image.open(run / "samples/00000005/02-seed2.png") as drawn:
+        assert drawn.size == (64, 64)
+        assert drawn.text["parameters"] == (
+            "1girl \\(a\\), hat\nSteps: 2, Sampler: DDIM, CFG scale: 7.0, Seed: 2, Size: 64x64,"
+            f" Model: {Path(asked.model.path).stem}, Clip skip: 1"
+        )
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["first-00000004.safetensors"]
+    exposures = pq.read_table(run / "exposures.parquet")
+    assert exposures.column_names == ["md5", "set", "seen", "tags_cut", "left_out"]
+    assert sum(exposures.column("seen").to_pylist()) == result.images

@@ -1,0 +1,172 @@
+"""Finding a model, and what is said of one that cannot be trained on."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from schemas.errors import ModelError
+from schemas.recipes.train import ModelSection
+from train.model import find_model
+
+
+@pytest.fixture
+def copy(model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(model, tmp_path / "models" / "copy"))
+
+
+def refused(path: str, root: Path, vae: str = "") -> str:
+    with pytest.raises(ModelError) as caught:
+        find_model(ModelSection(path=path, vae=vae), root)
+    return str(caught.value)
+
+
+def test_paths_start_at_the_recipes_folder(copy: Path) -> None:
+    found = find_model(ModelSection(path="models/copy"), copy.parents[1])
+    assert found.folder == copy
+    assert found.vae_folder == copy / "vae"
+    assert found.sha256() == find_model(ModelSection(path=str(copy)), Path()).sha256()
+
+
+@pytest.mark.parametrize("vae", ["models/copy", "models/copy/vae"])
+def test_another_vae_may_be_a_vae_or_a_whole_model(model: Path, copy: Path, vae: str) -> None:
+    found = find_model(ModelSection(path=str(model), vae=vae), copy.parents[1])
+    assert found.vae_folder == copy / "vae"
+
+
+def test_parts_are_frozen_fp32(copy: Path) -> None:
+    half = {k: v.half() for k, v in load_file(copy / "vae/diffusion_pytorch_model.safetensors").items()}
+    save_file(half, copy / "vae/diffusion_pytorch_model.safetensors")
+    found = find_model(ModelSection(path=str(copy)), Path())
+    for part in (found.unet(), found.vae(), found.text_encoder()):
+        assert {weight.dtype for weight in part.parameters()} == {torch.float32}
+        assert not any(weight.requires_grad for weight in part.parameters())
+
+
+def test_fp16_variants_are_read(copy: Path) -> None:
+    plain = copy / "unet/diffusion_pytorch_model.safetensors"
+    plain.rename(plain.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert find_model(ModelSection(path=str(copy)), Path()).unet().config.layers_per_block == 2
+
+
+def sdxl(copy: Path) -> None:
+    (copy / "text_encoder_2").mkdir()
+
+
+def without_unet(copy: Path) -> None:
+    shutil.rmtree(copy / "unet")
+    shutil.rmtree(copy / "tokenizer")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            sdxl,
+            "model.path models/copy is an SDXL model: so far kiroku trains SD1.5-shaped ones",
+        ),
+        (
+            without_unet,
+            "model.path models/copy is no diffusers model: it lacks tokenizer, unet",
+        ),
+    ],
+)
+def test_other_folders_are_refused(
+    copy: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(copy)
+    assert refused("models/copy", copy.parents[1]) == message
+
+
+def test_what_is_not_there_or_no_folder_is_refused(model: Path, tmp_path: Path) -> None:
+    assert refused("nowhere", tmp_path) == (
+        "model.path nowhere is missing: give a diffusers folder, or a Hub id (owner/name)"
+    )
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    assert refused("a.safetensors", tmp_path) == (
+        "model.path a.safetensors is a single file: so far kiroku trains on diffusers folders"
+        " (diffusers' `from_single_file` and `save_pretrained` make one of it)"
+    )
+    (tmp_path / "empty").mkdir()
+    assert refused(str(model), tmp_path, vae="empty") == (
+        "model.vae empty is no diffusers VAE: it has no config.json"
+    )
+
+
+HUB = """
+import sys
+from pathlib import Path
+from schemas.errors import ModelError
+from schemas.recipes.train import ModelSection
+from train.model import find_model
+try:
+    find_model(ModelSection(path="someone/some-model"), Path())
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
+    import os
+
+    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    found = subprocess.run(
+        [sys.executable, "-c", HUB],
+        env={**os.environ, **offline},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == (
+        "model.path someone/some-model is no folder here, and the Hugging Face Hub did not give it"
+        " (LocalEntryNotFoundError): check the name, the connection, and whether the model wants a"
+        " login"
+    )
+
+
+def test_cut_weights_are_refused(copy: Path) -> None:
+    weights = copy / "unet/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    found = find_model(ModelSection(path=str(copy)), Path())
+    with pytest.raises(ModelError, match=f"^{re.escape(str(copy / 'unet'))} cannot be loaded: "):
+        found.unet()
+
+
+@pytest.mark.parametrize(
+    ("part", "file", "first"),
+    [
+        ("unet", "diffusion_pytorch_model.safetensors", "conv_in.bias"),
+        ("text_encoder", "model.safetensors", "embeddings.token_embedding.weight"),
+    ],
+)
+def test_missing_weights_are_never_drawn_at_random(
+    copy: Path, part: str, file: str, first: str
+) -> None:
+    weights = load_file(copy / part / file)
+    gone = next(name for name in weights if name.endswith(first))
+    del weights[gone]
+    save_file(weights, copy / part / file, {"format": "pt"})
+    found = find_model(ModelSection(path=str(copy)), Path())
+    with pytest.raises(ModelError) as caught:
+        getattr(found, part)()
+    assert re.fullmatch(
+        rf"{re.escape(str(copy / part))} lacks 1 of the weights that its config.json asks for,"
+        rf" \S*{re.escape(first)} first: get the model again",
+        str(caught.value),
+    )
+
+
+def test_weights_of_other_shapes_are_refused(copy: Path) -> None:
+    config = json.loads((copy / "unet/config.json").read_text())
+    config["cross_attention_dim"] = 96
+    (copy / "unet/config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=f"^{re.escape(str(copy / 'unet'))} cannot be loaded: "):
+        find_model(ModelSection(path=str(copy)), Path()).unet()

@@ -1,0 +1,189 @@
+"""One step against a plain computation that shares no code with ours, and what a step may change."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from schemas.recipes.train import TrainRecipe
+from train.setup import Setup, setup
+from train.step import batch_losses, losses_at, train_step, validation_loss
+
+Make = Callable[..., TrainRecipe]
+
+
+def ready(recipe: TrainRecipe, dataset: Path) -> Setup:
+    return setup(recipe, dataset, resume=False, overwrite=False, device="cpu")
+
+
+def wake(run: Setup) -> None:
+    """Give the factors values as after training: `up` no longer zero."""
+    generator = torch.Generator().manual_seed(1)
+    for weight in run.adapter.parameters():
+        weight.data += torch.randn(weight.shape, generator=generator) * 0.05
+
+
+def peft_twin(model: Path, run: Setup) -> tuple[Any, Any, dict[str, torch.Tensor]]:
+    """The same models with peft's LoRA layers at the same weights, and these by our names."""
+    from diffusers import UNet2DConditionModel
+    from peft import LoraConfig, inject_adapter_in_model
+    from transformers import CLIPTextModel
+
+    unet = UNet2DConditionModel.from_pretrained(model / "unet", low_cpu_mem_usage=False)
+    text = CLIPTextModel.from_pretrained(model / "text_encoder")
+    attention = r".*attentions.*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|net\.0\.proj|net\.2)"
+    layers = r".*encoder\.layers.*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+    parameters: dict[str, torch.Tensor] = {}
+    for base, targets, prefix in (
+        (unet, attention, "lora_unet_"),
+        (text, layers, "lora_te_text_model_"),
+    ):
+        base.requires_grad_(False)
+        inject_adapter_in_model(LoraConfig(r=4, lora_alpha=2, target_modules=targets), base)
+        for path, weight in base.named_parameters():
+            if "lora_" not in path:
+                continue
+            module, _, side = path.removesuffix(".default.weight").rpartition(".lora_")
+            side = {"A": "down", "B": "up"}[side]
+            name = prefix + module.removeprefix("text_model.").replace(".", "_")
+            weight.data.copy_(run.adapter.tensors()[f"{name}.lora_{side}.weight"])
+            parameters[f"{name}.{side}"] = weight
+    return unet, text, parameters
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+def test_loss_and_gradients_equal_peft_and_diffusers(
+    model: Path, dataset: Path, recipe: Make, prediction: str
+) -> None:
+    from diffusers import DDPMScheduler
+
+    run = ready(recipe(model={"prediction": prediction, "clip_skip": 2}), dataset)
+    wake(run)
+    torch.manual_seed(0)
+    x0, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    t, weights = torch.tensor([20, 870]), torch.tensor([1.0, 0.5])
+    texts = ["azusa, smile, hat", "1girl, blue eyes"]
+    ids = run.tokens.stacked([run.tokens.prompt(text) for text in texts])
+    ours = losses_at(run, x0, noise=noise, timesteps=t, ids=ids, weights=weights).mean()
+    ours.backward()
+
+    unet, text, parameters = peft_twin(model, run)
+    assert len(parameters) == 2 * (192 + 24)
+    scheduler = DDPMScheduler.from_pretrained(model / "scheduler")
+    theirs = run.model.tokenizer()(texts, padding="max_length", max_length=77, return_tensors="pt")
+    hidden = text(theirs.input_ids, output_hidden_states=True).hidden_states[-2]
+    inner = getattr(text, "text_model", text)
+    predicted = unet(scheduler.add_noise(x0, noise, t), t, inner.final_layer_norm(hidden)).sample
+    wanted = noise if prediction == "epsilon" else scheduler.get_velocity(x0, noise, t)
+    each = torch.nn.functional.mse_loss(predicted, wanted, reduction="none").mean([1, 2, 3])
+    loss = (each * weights).sum() / 2
+    loss.backward()
+    torch.testing.assert_close(ours, loss, atol=1e-5, rtol=1e-5)
+    compared = 0
+    for name, layer in run.adapter.layers.items():
+        for side in ("down", "up"):
+            expected = parameters[f"{name}.{side}"].grad
+            found = getattr(layer, side).grad
+            if expected is None:  # the encoder's layer that clip_skip leaves out
+                assert found is None
+                continue
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+            compared += 1
+    assert compared == 2 * (192 + 18)
+
+
+def test_checkpointing_gives_the_same_gradients(dataset: Path, recipe: Make) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        run = ready(recipe(steps={"checkpointing": checkpointing}), dataset)
+        wake(run)
+        batch_losses(run, run.batches[0], 0).sum().backward()
+        gradients.append([w.grad for w in run.adapter.parameters() if w.grad is not None])
+    assert len(gradients[0]) == len(gradients[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_accumulated_batches_are_one_large_batch(dataset: Path, recipe: Make) -> None:
+    """Incomplete batches too: every image of a step counts the same."""
+    run = ready(recipe(steps={"batch": 2, "accumulate": 3}, optimizer={"lr": 0.0}), dataset)
+    sizes = [len(run.batches[number].rows) for number in range(3)]
+    loss, _ = train_step(run, 0, np.zeros(6, dtype=np.int64))
+    each = [batch_losses(run, run.batches[number], 0) for number in range(3)]
+    assert loss == pytest.approx(float(torch.cat(each).detach().sum()) / sum(sizes))
+
+
+def test_a_rate_of_0_leaves_every_weight_as_it_was(dataset: Path, recipe: Make) -> None:
+    run = ready(recipe(optimizer={"lr": 0.0, "args": {"weight_decay": 0.1}}), dataset)
+    before = {name: tensor.clone() for name, tensor in run.adapter.tensors().items()}
+    for step in range(3):
+        train_step(run, step, np.zeros(6, dtype=np.int64))
+    after = run.adapter.tensors()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_training_lowers_the_loss_and_leaves_the_base_alone(dataset: Path, recipe: Make) -> None:
+    run = ready(recipe(optimizer={"lr": 3e-3}, steps={"total": 20}), dataset)
+    base = {name: weight.clone() for name, weight in run.unet.state_dict().items()}
+    batches = [run.batches[number] for number in range(run.batches.per_epoch)]
+
+    def fixed() -> float:
+        with torch.no_grad():
+            return float(torch.cat([batch_losses(run, batch, 0) for batch in batches]).mean())
+
+    start = fixed()
+    for step in range(20):
+        train_step(run, step, np.zeros(6, dtype=np.int64))
+    assert fixed() < 0.98 * start
+    assert all(torch.equal(base[name], weight) for name, weight in run.unet.state_dict().items())
+
+
+def test_regularization_images_weigh_what_the_recipe_says(dataset: Path, recipe: Make) -> None:
+    losses = {}
+    for prior in (1.0, 0.25):
+        run = ready(recipe(loss={"prior_weight": prior}, steps={"batch": 1}), dataset)
+        row = int(np.flatnonzero(run.data.table.column("is_reg").to_numpy())[0])
+        number = next(n for n in range(99) if row in run.batches[n].rows)
+        losses[prior] = float(batch_losses(run, run.batches[number], 0).detach())
+    assert losses[0.25] == pytest.approx(0.25 * losses[1.0])
+
+
+def test_validation_is_the_same_for_every_seed(dataset: Path, recipe: Make) -> None:
+    found = {
+        validation_loss(ready(recipe(seed=seed, validate={"share": 0.6}), dataset))
+        for seed in (1, 2)
+    }
+    assert len(found) == 1
+    assert validation_loss(ready(recipe(), dataset)) is None
+
+
+def test_bf16_computes_near_fp32_and_trains_fp32_weights(dataset: Path, recipe: Make) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        run = ready(recipe(steps={"precision": precision}), dataset)
+        loss, _ = train_step(run, 0, np.zeros(6, dtype=np.int64))
+        losses.append(loss)
+        assert {weight.dtype for weight in run.adapter.parameters()} == {torch.float32}
+        assert any(layer.up.any() for layer in run.adapter.layers.values())
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_by_step_and_image(dataset: Path, recipe: Make) -> None:
+    from schemas.errors import Failure
+
+    run = ready(recipe(), dataset)
+    weights = run.data.weights.copy()
+    row = int(run.batches[0].rows[-1])
+    weights[row] = np.inf
+    broken = replace(run, data=replace(run.data, weights=weights))
+    with pytest.raises(Failure) as caught:
+        train_step(broken, 0, np.zeros(6, dtype=np.int64))
+    path = run.data.table.column("path")[row]
+    assert str(caught.value) == (
+        f"the loss is not finite at step 1 (images: {path}): lower optimizer.lr, or look at these"
+        " images; --resume goes on from the last state saved"
+    )

@@ -1,0 +1,199 @@
+"""Adapter files: safetensors with kohya's names, and the metadata that user interfaces read.
+
+The file is written here, not by the safetensors library, because that writes metadata in random
+order: the same tensors and metadata are the same bytes. Layout as published in the format's
+specification: header length (u64, little-endian), JSON header, tensors without gaps.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from schemas.errors import ModelError
+from schemas.files import fingerprint, write_bytes
+from schemas.recipes.train import TrainRecipe
+
+DTYPES = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+}
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LEGACY_HASH = slice(0x100000, 0x110000)  # the bytes of a file that older interfaces hash
+
+
+def write_adapter(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], precision: str
+) -> None:
+    """Write an adapter file, whole or not at all, and add the hashes that interfaces look up.
+
+    sshs_model_hash: SHA-256 of the bytes after the header. sshs_legacy_hash: the first 8 hex
+    digits of SHA-256 over bytes 0x100000-0x110000 of the file with the ss_* metadata only.
+    """
+    cast = {name: tensor.to("cpu", PRECISIONS[precision]) for name, tensor in tensors.items()}
+    narrow = {key: value for key, value in metadata.items() if key.startswith("ss_")}
+    first = to_bytes(cast, narrow)
+    body = first[8 + struct.unpack("<Q", first[:8])[0] :]
+    hashes = {
+        "sshs_model_hash": hashlib.sha256(body).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(first[LEGACY_HASH]).hexdigest()[:8],
+    }
+    write_bytes(path, to_bytes(cast, {**metadata, **hashes}))
+
+
+def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return a safetensors file: names and metadata sorted, the same bytes for the same values."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    parts: list[bytes] = []
+    end = 0
+    for name, tensor in sorted(tensors.items()):
+        data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + len(data)],
+        }
+        end += len(data)
+        parts.append(data)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+
+
+def read_adapter(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of an adapter file. Raises ModelError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            # a copy each: Windows cannot replace a file that is still mapped
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except FileNotFoundError:
+        raise ModelError(f"adapter {path} is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"adapter {path} is no whole safetensors file: {error}") from None
+
+
+def metadata_of(
+    recipe: TrainRecipe,
+    manifest: pa.Table,
+    *,
+    name: str,
+    model_hash: str,
+    vae_hash: str,
+    buckets: Mapping[tuple[int, int], int],
+    seen: Mapping[str, int],
+    started: float,
+    finished: float,
+    date: str,
+) -> dict[str, str]:
+    """Return the ss_* and modelspec.* metadata of an adapter trained by `recipe`.
+
+    buckets: images per (width, height). seen: counts under ss_steps, ss_epoch and the like.
+    started, finished: seconds since 1970. date: ISO 8601.
+    """
+    optimizer, latents = recipe.optimizer, recipe.latents
+    text_lr = optimizer.lr if optimizer.text_encoder_lr is None else optimizer.text_encoder_lr
+    values: dict[str, Any] = {
+        "ss_session_id": fingerprint(recipe.model_dump(mode="json"), model_hash),
+        "ss_training_started_at": started,
+        "ss_training_finished_at": finished,
+        "ss_output_name": name,
+        "ss_learning_rate": optimizer.lr,
+        "ss_unet_lr": optimizer.lr,
+        "ss_text_encoder_lr": text_lr,
+        "ss_lr_scheduler": optimizer.schedule,
+        "ss_lr_warmup_steps": optimizer.warmup,
+        "ss_max_grad_norm": optimizer.clip,
+        "ss_optimizer": optimizer.name + _arguments(optimizer.args),
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": recipe.adapter.dim,
+        "ss_network_alpha": recipe.adapter.alpha,
+        "ss_network_args": json.dumps({"blocks": recipe.adapter.blocks}),
+        "ss_mixed_precision": {"fp32": "no"}.get(recipe.steps.precision, recipe.steps.precision),
+        "ss_full_fp16": False,
+        "ss_gradient_checkpointing": recipe.steps.checkpointing,
+        "ss_gradient_accumulation_steps": recipe.steps.accumulate,
+        "ss_total_batch_size": recipe.steps.batch,
+        "ss_seed": recipe.seed,
+        "ss_clip_skip": recipe.model.clip_skip,
+        "ss_max_token_length": recipe.caption.tokens,
+        "ss_shuffle_caption": recipe.caption.shuffle,
+        "ss_prior_loss_weight": recipe.loss.prior_weight,
+        "ss_noise_offset": None,
+        "ss_min_snr_gamma": None,
+        "ss_loss_type": "l2",
+        "ss_zero_terminal_snr": False,
+        "ss_base_model_version": "sd_v1",
+        "ss_v2": False,
+        "ss_sd_model_name": Path(recipe.model.path).name,
+        "ss_new_sd_model_hash": model_hash,
+        "ss_vae_name": Path(recipe.model.vae).name if recipe.model.vae else None,
+        "ss_new_vae_hash": vae_hash,
+        "ss_resolution": f"({latents.resolution}, {latents.resolution})",
+        "ss_enable_bucket": True,
+        "ss_bucket_no_upscale": not latents.upscale,
+        "ss_min_bucket_reso": latents.min,
+        "ss_max_bucket_reso": latents.max,
+        "ss_bucket_info": json.dumps(_bucket_info(buckets)),
+        **_data_of(manifest),
+        **{f"ss_{key}": value for key, value in seen.items()},
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": name,
+        "modelspec.date": date,
+        "modelspec.resolution": f"{latents.resolution}x{latents.resolution}",
+        "modelspec.prediction_type": recipe.model.prediction,
+        "modelspec.encoder_layer": recipe.model.clip_skip,
+    }
+    return {key: str(value) for key, value in values.items()}
+
+
+def _arguments(args: Mapping[str, Any]) -> str:
+    return f"({','.join(f'{key}={value}' for key, value in args.items())})" if args else ""
+
+
+def _bucket_info(buckets: Mapping[tuple[int, int], int]) -> dict[str, Any]:
+    listed = {
+        str(number): {"resolution": list(size), "count": buckets[size]}
+        for number, size in enumerate(sorted(buckets))
+    }
+    return {"buckets": listed}
+
+
+def _data_of(manifest: pa.Table) -> dict[str, Any]:
+    """Return what the metadata tells of the images: counts, sets, how often each tag stands."""
+    sets: dict[bool, dict[str, dict[str, int]]] = {False: {}, True: {}}
+    frequency: dict[str, dict[str, int]] = {}
+    for name in sorted(pc.unique(manifest.column("set")).to_pylist()):
+        rows = manifest.filter(pc.equal(manifest.column("set"), name))
+        repeats = int(pc.max(rows.column("repeats")).as_py())
+        is_reg = bool(rows.column("is_reg")[0].as_py())
+        sets[is_reg][name] = {"n_repeats": repeats, "img_count": rows.num_rows}
+        frequency[name] = _tag_counts(rows)
+    images = {
+        is_reg: sum(entry["n_repeats"] * entry["img_count"] for entry in of_kind.values())
+        for is_reg, of_kind in sets.items()
+    }
+    return {
+        "ss_num_train_images": images[False],
+        "ss_num_reg_images": images[True],
+        "ss_dataset_dirs": json.dumps(sets[False]),
+        "ss_reg_dataset_dirs": json.dumps(sets[True]),
+        "ss_tag_frequency": json.dumps(frequency, ensure_ascii=False),
+    }
+
+
+def _tag_counts(rows: pa.Table) -> dict[str, int]:
+    tags = pc.struct_field(pc.list_flatten(rows.column("tags").combine_chunks()), "tag")
+    counted = {entry["values"]: entry["counts"] for entry in pc.value_counts(tags).to_pylist()}
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,96 @@
+"""The manifest as training sees it: rows in order, split, captions as tokens."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import DataError, DatasetError
+from schemas.recipes.train import TrainRecipe
+from schemas.tables import MANIFEST
+from train.batches import held_out
+from train.text import Caption, Tokens, ordered_tags
+
+
+@dataclass(frozen=True)
+class Data:
+    """A manifest in the order of its key, and what is held out of it."""
+
+    table: pa.Table
+    sha256: str  # of the rows, whatever wrote the file
+    weights: np.ndarray  # float32 [rows], of the loss
+    repeats: np.ndarray  # int64 [rows]
+    validation: np.ndarray  # bool [rows]
+
+    def tags(self, row: int) -> tuple[list[str], list[str]]:
+        """Return a row's tags and the part of the caption that each stands in."""
+        cell = self.table.column("tags").chunk(0)[row].values
+        return cell.field("tag").to_pylist(), cell.field("part").to_pylist()
+
+    def caption(
+        self, tokens: Tokens, row: int, limit: int, order: np.random.Generator | None = None
+    ) -> Caption:
+        """Return a row's caption in at most `limit` tokens, its flex part shuffled by `order`."""
+        return tokens.caption(ordered_tags(*self.tags(row), order), limit)
+
+
+def read_data(recipe: TrainRecipe, path: Path) -> Data:
+    """Read the manifest of a recipe. Raises DatasetError, DataError when there is nothing in it."""
+    if not path.is_file():
+        raise DatasetError(
+            f"data {path} is missing: `prep manifest` writes it, or name another in the recipe"
+        )
+    table = MANIFEST.sorted(MANIFEST.read(path))
+    if not table.num_rows:
+        raise DatasetError(
+            f"data {path} holds no image: look at `prep status` for what dropped them"
+        )
+    parts = pc.list_flatten(table.column("tags")).combine_chunks().field("part")
+    if strange := set(pc.unique(parts).to_pylist()) - {"head", "flex", "tail"}:
+        raise DataError(
+            f'data {path}: a tag stands in the part "{min(map(str, strange))}";'
+            " it can be head, flex or tail"
+        )
+    is_reg = table.column("is_reg").to_numpy()
+    weights = table.column("weight").to_numpy().astype(np.float32)
+    validation = table.column("split").to_numpy() == "validation"
+    validation |= held_out(table.column("group"), recipe.validation.share) & ~is_reg
+    if (validation | is_reg).all():
+        raise DatasetError(
+            f"data {path} holds no image to train on: all {table.num_rows} are held out for"
+            " validation or for regularization"
+        )
+    return Data(
+        table=table,
+        sha256=_sha256(table),
+        weights=np.where(is_reg, weights * np.float32(recipe.loss.prior_weight), weights),
+        repeats=table.column("repeats").to_numpy().astype(np.int64),
+        validation=validation,
+    )
+
+
+def _sha256(table: pa.Table) -> str:
+    """Return the hash of the rows, from their values alone."""
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        digest.update(name.encode())
+        column = table.column(name).combine_chunks()
+        if pa.types.is_list(column.type):
+            digest.update(column.value_lengths().to_numpy().tobytes())
+            for field in column.flatten().flatten():
+                _update(digest, field)
+        else:
+            _update(digest, column)
+    return digest.hexdigest()
+
+
+def _update(digest: "hashlib._Hash", column: pa.Array) -> None:
+    if not column.null_count and not pa.types.is_string(column.type):
+        digest.update(column.to_numpy(zero_copy_only=False).tobytes())
+        return
+    coded = column.dictionary_encode()
+    digest.update(pc.fill_null(coded.indices, -1).to_numpy().tobytes())
+    digest.update("\0".join(map(str, coded.dictionary.to_pylist())).encode())

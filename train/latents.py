@@ -1,0 +1,251 @@
+"""Latents of the manifest's images: encoded once per VAE and geometry, then read memory-mapped.
+
+    vae_key(vae_folder: Path) -> str                             names the VAE by its bytes
+    wanted(manifest, root, recipe, key) -> int                   how many images are yet to encode
+    encode(manifest, root, recipe, vae, device, key) -> LatentStore
+    stored(manifest, root, recipe, key) -> LatentStore           what is there already, no VAE
+    gc(root, {key: keys(manifest, recipe)}) -> int               bytes freed
+
+`manifest` is a table of schemas.tables.MANIFEST, `root` the folder that its paths start from (the
+dataset folder, where `latents/` lies). Only `encode` and `LatentStore.read` import torch.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import DataError, ModelError
+from schemas.files import fingerprint, sha256_of
+from schemas.geometry import Placement, place
+from schemas.recipes.train import TrainRecipe
+from train import latent_index
+from train.latent_shards import FORMAT, Shard
+from train.pixels import Picture
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import AutoencoderKL
+
+LATENTS = "latents"  # folder of the dataset
+NOT_ENCODED = "not encoded yet"
+
+
+@dataclass(frozen=True)
+class LatentStore:
+    """The latents of a manifest's rows: unscaled posterior means, mapped from their shards."""
+
+    placement: Placement
+    buckets: npt.NDArray[np.int32]  # [rows, 2] width and height in pixels; 0, 0: no latent
+    problems: Mapping[int, str]  # manifest row -> why it has no latent
+    encoded: int  # images that went through the VAE to make this store
+    _shards: Sequence[Shard] = field(repr=False)
+    _places: npt.NDArray[np.int32] = field(repr=False)  # [rows, 2] number in _shards, row in it
+
+    def read(self, rows: npt.NDArray[np.integer]) -> "torch.Tensor":
+        """Return the latents of manifest `rows` of one bucket: float32 [n, 4, h, w] on the CPU.
+
+        Multiply by the VAE's scaling factor before use. Raises DataError when a row has no latent
+        or its bytes are damaged.
+        """
+        import torch
+
+        for row in rows:
+            if int(row) in self.problems:
+                raise DataError(f"manifest row {row} has no latent: {self.problems[int(row)]}")
+        shapes = np.unique(self.buckets[rows], axis=0)
+        if len(shapes) != 1:
+            raise ValueError(f"rows of one bucket are read together, not of {shapes.tolist()}")
+        latents = [self._shards[shard].read(int(row)) for shard, row in self._places[rows]]
+        return torch.from_numpy(np.stack(latents))
+
+
+def vae_key(vae_folder: Path) -> str:
+    """Name a diffusers VAE by its weights' bytes and its configuration, whatever its path.
+
+    Raises ModelError when the folder holds no VAE.
+    """
+    config = vae_folder / "config.json"
+    weights = _weights(vae_folder)
+    if not config.is_file() or not weights:
+        raise ModelError(
+            f"{vae_folder} holds no VAE (config.json and diffusion_pytorch_model.safetensors):"
+            " name a diffusers VAE folder"
+        )
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ModelError(f"{config} is no JSON: get the VAE again") from None
+    # What starts with "_" tells where the model was saved and by which version.
+    shaping = {name: value for name, value in settings.items() if not name.startswith("_")}
+    return fingerprint("latents", FORMAT, shaping, sha256_of(*weights))
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files that diffusers loads: whole before sharded, safetensors before pickles."""
+    stem = "diffusion_pytorch_model"
+    for suffix in ("safetensors", "bin"):
+        if (whole := folder / f"{stem}.{suffix}").is_file():
+            return [whole]
+        if parts := sorted(folder.glob(f"{stem}-*-of-*.{suffix}")):
+            return parts
+    return []
+
+
+def keys(manifest: pa.Table, recipe: TrainRecipe) -> pa.Table:
+    """The distinct keys of the latents that this manifest and geometry ask for."""
+    request = _Request.of(manifest, recipe)
+    return request.keys.take(request.first_rows())
+
+
+def wanted(manifest: pa.Table, root: Path, recipe: TrainRecipe, key: str) -> int:
+    """Count the images that `encode` would take on: not placed in vain, not in the cache."""
+    request = _Request.of(manifest, recipe)
+    folder = root / LATENTS / key
+    index, _ = latent_index.open_shards(folder, latent_index.read(folder))
+    return len(request.missing(index))
+
+
+def stored(manifest: pa.Table, root: Path, recipe: TrainRecipe, key: str) -> LatentStore:
+    """Open what is encoded already; what is not is a problem of its row."""
+    folder = root / LATENTS / key
+    return _open(_Request.of(manifest, recipe), folder, latent_index.read(folder), {}, 0)
+
+
+def encode(
+    manifest: pa.Table,
+    root: Path,
+    recipe: TrainRecipe,
+    vae: "AutoencoderKL",
+    device: "torch.device",
+    key: str,
+) -> LatentStore:
+    """Encode the images that the cache lacks; return the latents of every manifest row.
+
+    `key` is `vae_key` of the VAE's folder. The VAE is moved to `device` and to fp32 when there is
+    work for it. An image that does not decode, or whose latent is not finite, is a row with a
+    problem, kept like a latent; a file that is missing or changed is a problem of this time only.
+    """
+    from train.latent_encoding import encode_missing
+
+    request = _Request.of(manifest, recipe)
+    folder = root / LATENTS / key
+    index, _ = latent_index.open_shards(folder, latent_index.read(folder))
+    rows = request.missing(index)
+    outcome = encode_missing(
+        request.keys.take(rows), request.pictures(root, rows), folder, index, vae, device
+    )
+    index = latent_index.merge(folder, outcome.index)
+    return _open(request, folder, index, outcome.failures, outcome.encoded)
+
+
+def gc(root: Path, wanted_keys: Mapping[str, pa.Table]) -> int:
+    """Free what nothing wants: other VAEs' latents, other geometries, strays. Return the bytes.
+
+    `wanted_keys`: for each VAE's key what `keys` gives; an empty mapping frees all latents. Files
+    that are not ours stay.
+    """
+    freed = 0
+    for folder in sorted((root / LATENTS).glob("*")):
+        if not re.fullmatch("[0-9a-f]{16}", folder.name) or not folder.is_dir():
+            continue
+        if folder.name in wanted_keys:
+            freed += latent_index.keep_only(folder, wanted_keys[folder.name])
+        else:
+            freed += latent_index.remove_all(folder)
+    return freed
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the manifest and the geometry ask for, row by row."""
+
+    manifest: pa.Table
+    placement: Placement
+    keys: pa.Table  # columns KEY, one row per manifest row
+    names: pa.Array  # each key as a string; null where no bucket takes the image
+
+    @staticmethod
+    def of(manifest: pa.Table, recipe: TrainRecipe) -> "_Request":
+        width, height = (manifest.column(side).to_numpy() for side in ("width", "height"))
+        placement = place(width, height, recipe.latents)
+        # sd-scripts averages areas where both sides shrink; see train.pixels for the other.
+        shrinks = (width > placement.scaled_width) & (height > placement.scaled_height)
+        by_area = shrinks & (recipe.latents.buckets == "kohya")
+        keys = latent_index.key_table(
+            manifest.column("md5"), placement, np.where(by_area, "area", "lanczos")
+        )
+        placed = pa.array(placement.bucket_width > 0)
+        names = pc.if_else(placed, latent_index.names(keys).combine_chunks(), None)
+        return _Request(manifest, placement, keys, names)
+
+    def first_rows(self) -> npt.NDArray[np.int64]:
+        """The first manifest row of each key, in the order in which the keys are encoded."""
+        table = self.keys.select(["bucket_width", "bucket_height"])
+        table = table.append_column("name", self.names)
+        table = table.append_column("at", pa.array(np.arange(len(table))))
+        table = table.filter(pc.is_valid(table.column("name")))
+        order = ("bucket_width", "bucket_height", "name", "at")
+        table = table.sort_by([(column, "ascending") for column in order])
+        name = table.column("name").to_numpy()
+        first = np.r_[True, name[1:] != name[:-1]] if len(name) else np.zeros(0, dtype=bool)
+        rows: npt.NDArray[np.int64] = table.column("at").to_numpy()[first]
+        return rows
+
+    def missing(self, index: pa.Table) -> npt.NDArray[np.int64]:
+        """The rows of `first_rows` whose key is not in `index`."""
+        rows = self.first_rows()
+        known = pc.is_in(self.names.take(rows), latent_index.names(index).combine_chunks())
+        lacking: npt.NDArray[np.int64] = rows[~known.to_numpy(zero_copy_only=False)]
+        return lacking
+
+    def pictures(self, root: Path, rows: npt.NDArray[np.int64]) -> list[Picture]:
+        """What to decode for these manifest rows."""
+        columns = ("path", "width", "height")
+        files = self.manifest.select(columns).take(rows).to_pylist()
+        places = self.keys.take(rows).to_pylist()
+        return [
+            Picture(
+                path=root / file["path"],
+                md5=key["md5"],
+                size=(file["width"], file["height"]),
+                scaled=(key["scaled_width"], key["scaled_height"]),
+                corner=(key["crop_left"], key["crop_top"]),
+                bucket=(key["bucket_width"], key["bucket_height"]),
+                filter=key["filter"],
+            )
+            for file, key in zip(files, places, strict=True)
+        ]
+
+
+def _open(
+    request: _Request, folder: Path, index: pa.Table, failures: Mapping[str, str], encoded: int
+) -> LatentStore:
+    """Map the shards and tell each manifest row where its latent lies, or why there is none."""
+    index, opened = latent_index.open_shards(folder, index)
+    number = {name: at for at, name in enumerate(opened)}
+    found = pc.index_in(request.names, latent_index.names(index).combine_chunks(), skip_nulls=True)
+    lines = index.select(["shard", "row", "problem"]).take(found).to_pylist()
+    places = np.full((len(lines), 2), -1, dtype=np.int32)
+    problems: dict[int, str] = {}
+    names = request.names.to_pylist()
+    for row, line in enumerate(lines):
+        if line["shard"] is not None:
+            places[row] = number[line["shard"]], line["row"]
+        else:
+            problems[row] = (
+                request.placement.dropped.get(row)
+                or line["problem"]
+                or failures.get(names[row], NOT_ENCODED)
+            )
+    placement = request.placement
+    buckets = np.stack([placement.bucket_width, placement.bucket_height], axis=1)
+    buckets[places[:, 0] < 0] = 0
+    return LatentStore(placement, buckets, problems, encoded, list(opened.values()), places)

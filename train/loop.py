@@ -1,0 +1,190 @@
+"""Training: setup -> fit -> finish."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from schemas.errors import DeviceError
+from schemas.progress import say, task
+from schemas.recipes.train import TrainRecipe
+from train.outputs import Log, save_adapter, save_exposures
+from train.run_folder import State, logged_losses, save_state, write_result
+from train.sample import draw_grid
+from train.setup import Setup, setup
+from train.step import train_step, validation_loss
+from train.stopping import stop_signals
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run leaves."""
+
+    folder: Path
+    adapter: Path
+    grid: Path | None  # None when the recipe asks for no samples
+    steps: int
+    images: int  # seen, repeats counted
+    loss: float  # mean over the last tenth of the steps
+    validation_loss: float | None
+    seconds: float
+
+
+def train(
+    recipe: TrainRecipe,
+    root: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> RunResult:
+    """Train what `recipe` asks for; its paths start at `root`, the folder of the recipe.
+
+    resume: go on from the run's last state. overwrite: throw away a run that is there already.
+    Ctrl-C and SIGTERM stop after the step in progress: the state is saved, then KeyboardInterrupt
+    raised. Raises a KirokuError for whatever stands against it.
+    """
+    try:
+        ready = setup(recipe, root, resume=resume, overwrite=overwrite, device=device)
+        if ready.start is None:
+            ready.folder.begin(recipe)
+        progress = fit(ready)
+        return finish(ready, progress)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            "the device's memory is too small for this: make steps.batch or latents.resolution"
+            " smaller, or set steps.checkpointing = true"
+        ) from error
+
+
+@dataclass
+class Progress:
+    """Where a run is: what changes while it trains."""
+
+    step: int
+    cut: np.ndarray  # int64 [rows]: tags cut of each image's captions
+    before: float  # seconds of earlier sittings
+    since: float = field(default_factory=time.monotonic)
+    losses: list[float] = field(default_factory=list)
+    validation_loss: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.since
+
+
+def fit(ready: Setup) -> Progress:
+    """Take the steps that are left; save, sample and validate on the way."""
+    recipe, progress = ready.recipe, _progress(ready)
+    with Log(ready.folder, progress.step) as log, stop_signals() as stop:
+        if ready.start is None:
+            save(ready, progress)
+            _validate(ready, progress, log)
+            _sample(ready, progress, "base model")
+        with task("train", ready.steps - progress.step, "steps") as advance:
+            while progress.step < ready.steps:
+                if stop.asked:
+                    save(ready, progress)
+                    say(f"stopped after step {progress.step} of {ready.steps}: --resume goes on")
+                    raise KeyboardInterrupt
+                loss, rate = train_step(ready, progress.step, progress.cut)
+                progress.step += 1
+                progress.losses.append(loss)
+                images = ready.batches.images(ready.batches_by(progress.step))
+                log.step(progress.step, loss, rate, progress.seconds, images)
+                advance(note=f"loss {loss:.4f}")
+                if progress.step == ready.steps:
+                    break
+                if recipe.save.every and progress.step % recipe.save.every == 0:
+                    _save_checkpoint(ready, progress)
+                    _validate(ready, progress, log)
+                if recipe.sample.every and progress.step % recipe.sample.every == 0:
+                    _sample(ready, progress, f"step {progress.step}")
+        save(ready, progress)
+        _validate(ready, progress, log)
+    return progress
+
+
+def save(ready: Setup, progress: Progress) -> None:
+    """Write the state from which --resume goes on."""
+    adapter = {name: tensor.cpu().clone() for name, tensor in ready.adapter.tensors().items()}
+    state = State(
+        step=progress.step,
+        seconds=progress.seconds,
+        adapter=adapter,
+        optimizer=ready.optimizer.state_dict(),
+        cut=torch.from_numpy(progress.cut.copy()),
+        recipe=ready.recipe.model_dump(mode="json", by_alias=True),
+        manifest=ready.data.sha256,
+        model=ready.model_sha256,
+    )
+    save_state(ready.folder, state)
+
+
+def finish(ready: Setup, progress: Progress) -> RunResult:
+    """Write the adapter, its samples and the exposures; mark the run as finished."""
+    save_adapter(ready, ready.folder.adapter, progress.step, progress.seconds)
+    save_exposures(ready, progress.step, progress.cut)
+    grid = _sample(ready, progress, f"step {progress.step}")
+    last = progress.losses[-max(1, len(progress.losses) // 10) :]
+    result = RunResult(
+        folder=ready.folder.path,
+        adapter=ready.folder.adapter,
+        grid=grid,
+        steps=progress.step,
+        images=ready.batches.images(ready.forwards),
+        loss=sum(last) / len(last),
+        validation_loss=progress.validation_loss,
+        seconds=progress.seconds,
+    )
+    write_result(
+        ready.folder, {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}
+    )
+    return result
+
+
+def _progress(ready: Setup) -> Progress:
+    start = ready.start
+    if start is None:
+        return Progress(0, np.zeros(ready.data.table.num_rows, dtype=np.int64), 0.0)
+    say(f"going on from step {start.step} of {ready.steps}")
+    losses = logged_losses(ready.folder)
+    return Progress(start.step, start.cut.numpy().copy(), start.seconds, losses=losses)
+
+
+def _save_checkpoint(ready: Setup, progress: Progress) -> None:
+    """Save the state and the adapter as it is; keep the last few adapters."""
+    save(ready, progress)
+    folder, keep = ready.folder, ready.recipe.save.keep
+    path = folder.checkpoints / f"{folder.name}-{progress.step:08}.safetensors"
+    save_adapter(ready, path, progress.step, progress.seconds)
+    for older in sorted(folder.checkpoints.glob("*.safetensors"))[:-keep]:
+        older.unlink()
+
+
+def _sample(ready: Setup, progress: Progress, title: str) -> Path | None:
+    section = ready.recipe.sample
+    if not section.prompts:
+        return None
+    half = ready.recipe.steps.precision == "bf16"
+    with (
+        torch.autocast(ready.device.type, dtype=torch.bfloat16, enabled=half),
+        task("sample", len(section.prompts) * len(section.seeds), "pictures") as advance,
+    ):
+        return draw_grid(
+            ready.painter,
+            section,
+            ready.recipe.model,
+            ready.folder.samples / f"{progress.step:08}",
+            title=f"{ready.folder.name}, {title}",
+            drawn=advance,
+        )
+
+
+def _validate(ready: Setup, progress: Progress, log: Log) -> None:
+    progress.validation_loss = loss = validation_loss(ready)
+    if loss is not None:
+        say(f"validation loss {loss:.4f} at step {progress.step}")
+        log.validation(progress.step, loss)

@@ -1,0 +1,93 @@
+"""What a run writes of itself: the log, the adapter with its metadata, the images' exposures."""
+
+import datetime
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.tables import write_parquet
+from train.adapter_file import metadata_of, write_adapter
+from train.run_folder import RunFolder
+from train.setup import Setup
+
+
+class Log:
+    """log.jsonl and the same curves for tensorboard, both flushed as they are written."""
+
+    def __init__(self, folder: RunFolder, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._file = folder.log.open("a", encoding="utf-8", newline="\n")
+        self._curves: Any = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._curves.close()
+
+    def step(self, step: int, loss: float, rate: float, seconds: float, images: int) -> None:
+        entry = {"step": step, "loss": loss, "lr": rate, "seconds": round(seconds, 3)}
+        self._write({**entry, "images": images})
+        self._curves.add_scalar("loss", loss, step)
+        self._curves.add_scalar("lr", rate, step)
+
+    def validation(self, step: int, loss: float) -> None:
+        self._write({"step": step, "validation_loss": loss})
+        self._curves.add_scalar("validation_loss", loss, step)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+
+def save_adapter(ready: Setup, path: Path, step: int, seconds: float) -> None:
+    """Write the adapter as it is after `step` steps and `seconds` of training."""
+    now = time.time()
+    epochs = ready.batches_by(step) / ready.batches.per_epoch
+    sizes = Counter(
+        (int(width), int(height)) for width, height in ready.store.buckets[ready.batches.rows]
+    )
+    metadata = metadata_of(
+        ready.recipe,
+        ready.data.table,
+        name=path.stem,
+        model_hash=ready.model_sha256,
+        vae_hash=ready.vae_sha256,
+        buckets=sizes,
+        seen={
+            "steps": step,
+            "max_train_steps": ready.steps,
+            "epoch": int(np.ceil(epochs)),
+            "num_epochs": int(np.ceil(ready.forwards / ready.batches.per_epoch)),
+            "num_batches_per_epoch": ready.batches.per_epoch,
+        },
+        started=now - seconds,
+        finished=now,
+        date=datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="seconds"),
+    )
+    write_adapter(path, ready.adapter.tensors(), metadata, ready.recipe.save.precision)
+
+
+def save_exposures(ready: Setup, step: int, cut: np.ndarray) -> None:
+    """Write how often each image was seen in `step` steps, and how many of its tags were cut."""
+    table, rows = ready.data.table, ready.data.table.num_rows
+    seen = np.zeros(rows, dtype=np.int64)
+    seen[ready.batches.rows] = ready.batches.exposures(ready.batches_by(step))
+    reasons = [ready.store.problems.get(row) for row in range(rows)]
+    for row in ready.validation:
+        reasons[row] = "held out for validation"
+    columns = {
+        "md5": table.column("md5"),
+        "set": table.column("set"),
+        "seen": pa.array(seen),
+        "tags_cut": pa.array(cut),
+        "left_out": pa.array(reasons, pa.string()),
+    }
+    write_parquet(ready.folder.exposures, pa.table(columns))

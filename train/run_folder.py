@@ -1,0 +1,231 @@
+"""A run's folder: what lies where, when it may be used, and the state from which it goes on.
+
+recipe.toml            the resolved recipe
+log.jsonl              a line per step: step, loss, lr, seconds, images
+tensorboard/           the same curves
+samples/               a grid per sampled step, and its pictures
+checkpoints/           adapters of earlier steps
+state/                 weights, optimizer and step, whole: what --resume reads
+exposures.parquet      how often each image was seen, and what was cut of its captions
+<name>.safetensors     the adapter
+result.json            written last: the run is finished
+"""
+
+import io
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.errors import DatasetError, ModelError, RecipeError
+from schemas.files import write_bytes, write_json, write_text
+from schemas.recipes.train import TrainRecipe
+
+WITHOUT_EFFECT = ("out", "data", "sample", "save")  # recipe keys that do not shape the weights
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def exposures(self) -> Path:
+        return self.path / "exposures.parquet"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / f"{self.name}.safetensors"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise DatasetError when the folder cannot be used in this way. Changes nothing."""
+        used = self.path.is_dir() and any(self.path.iterdir())
+        if resume and overwrite:
+            raise DatasetError("--resume goes on and --overwrite starts anew: give one of them")
+        if self.path.is_file():
+            raise DatasetError(f"{self.path} is a file: name another folder in `out`")
+        if resume and self.result.is_file():
+            raise DatasetError(f"{self.path} holds a finished run: there is nothing to resume")
+        if resume and not self.states():
+            raise DatasetError(f"{self.path} holds no state to resume: leave --resume out")
+        if resume or not used:
+            return
+        if not self.recipe.is_file():
+            raise DatasetError(
+                f"{self.path} holds other things than a run: name another folder in `out`"
+            )
+        if not overwrite:
+            kind = "a finished run" if self.result.is_file() else "a run that was not finished"
+            way = "" if self.result.is_file() else "--resume goes on with it, "
+            raise DatasetError(
+                f"{self.path} holds {kind}: {way}--overwrite throws it away and starts anew,"
+                " another `out` keeps both"
+            )
+
+    def begin(self, recipe: TrainRecipe) -> None:
+        """Make the folder anew, with the resolved recipe."""
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.recipe, to_toml(recipe.model_dump(by_alias=True)))
+
+    def states(self) -> list[Path]:
+        """Return the states, the newest last."""
+        return sorted(self.state.glob("*.pt"))
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that a run goes on from; batches, noise and shuffles follow from the step."""
+
+    step: int
+    seconds: float
+    adapter: Mapping[str, torch.Tensor]
+    optimizer: Mapping[str, Any]
+    cut: torch.Tensor  # int64 [rows]: tags cut of each image's captions so far
+    recipe: Mapping[str, Any]
+    manifest: str
+    model: str
+
+
+def save_state(folder: RunFolder, state: State) -> None:
+    """Write the state, whole or not at all, then let go of the older ones."""
+    written = io.BytesIO()
+    torch.save(vars(state), written)
+    path = folder.state / f"{state.step:08}.pt"
+    write_bytes(path, written.getvalue())
+    for older in folder.states():
+        if older != path:
+            older.unlink()
+
+
+def load_state(folder: RunFolder) -> State:
+    """Return the newest state. Raises ModelError when it is broken."""
+    path = folder.states()[-1]
+    try:
+        return State(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError):
+        raise ModelError(f"{path} is broken: --overwrite starts the run anew") from None
+
+
+def check_same(
+    folder: RunFolder, state: State, recipe: TrainRecipe, manifest: str, model: str
+) -> None:
+    """Raise RecipeError, saying what changed, unless the state belongs to these inputs."""
+    before, now = _flat(state.recipe), _flat(recipe.model_dump(mode="json", by_alias=True))
+    changes = [
+        f"{key} was {json.dumps(before.get(key))}, now {json.dumps(now.get(key))}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key.split(".")[0] not in WITHOUT_EFFECT
+    ]
+    if state.manifest != manifest:
+        changes.append("the manifest has changed")
+    if state.model != model:
+        changes.append("the model's files have changed")
+    if changes:
+        raise RecipeError(
+            f"{folder.path} cannot go on with other inputs ({'; '.join(changes)}): put them back,"
+            " or name another folder in `out`"
+        )
+
+
+def trim_log(folder: RunFolder, step: int) -> None:
+    """Drop the log's lines after `step`: they will be lived through again."""
+    if not folder.log.is_file():
+        return
+    kept = []
+    for line in folder.log.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue  # a kill may have cut the last line
+    write_text(folder.log, "".join(kept))
+
+
+def logged_losses(folder: RunFolder) -> list[float]:
+    """Return the loss of every step in the log."""
+    if not folder.log.is_file():
+        return []
+    entries = map(json.loads, folder.log.read_text(encoding="utf-8").splitlines())
+    return [entry["loss"] for entry in entries if "loss" in entry]
+
+
+def write_result(folder: RunFolder, result: Mapping[str, Any]) -> None:
+    """Mark the run as finished."""
+    write_json(folder.result, dict(result))
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return tables of plain values as TOML; what is None is left out."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if value is not None]
+    for key, table in values.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{key}]"]
+            lines += [f"{name} = {_toml(v)}" for name, v in table.items() if v is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case Mapping():
+            inner = (f"{json.dumps(str(key))} = {_toml(v)}" for key, v in value.items())
+            return f"{{ {', '.join(inner)} }}" if value else "{}"
+        case _:
+            return repr(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

@@ -1,0 +1,215 @@
+"""What a run needs before its first step: models, adapter, data, latents, batches. All checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from schemas.errors import DataError, DeviceError, RecipeError
+from schemas.progress import say
+from schemas.recipes.train import TrainRecipe
+from train import blocks, latents
+from train.batches import Batches
+from train.data import Data, read_data
+from train.lora import Adapter, attach_lora
+from train.model import Model, find_model
+from train.optimizer import make_optimizer
+from train.run_folder import RunFolder, State, check_same, load_state, trim_log
+from train.sample import Painter
+from train.text import Tokens
+
+COMPUTE = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SHOWN = 3  # examples in a message
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run, ready to go on from `start`."""
+
+    recipe: TrainRecipe
+    folder: RunFolder
+    device: torch.device
+    model: Model
+    model_sha256: str
+    vae_sha256: str
+    data: Data
+    store: latents.LatentStore
+    batches: Batches
+    validation: np.ndarray  # int64: rows that the loss is measured on
+    steps: int  # optimizer steps in all
+    forwards: int  # batches in all
+    unet: Any
+    text_encoder: Any
+    tokens: Tokens
+    vae: Any
+    abar: torch.Tensor  # float32 [timesteps], on the device
+    adapter: Adapter
+    trains_text: bool
+    optimizer: torch.optim.Optimizer
+    start: State | None  # where to go on; None: from the beginning
+
+    def batches_by(self, step: int) -> int:
+        """Return how many batches the first `step` steps take."""
+        return min(step * self.recipe.steps.accumulate, self.forwards)
+
+    @property
+    def painter(self) -> Painter:
+        """The parts that draw samples."""
+        scheduler = self.model.scheduler()
+        kind = {"epsilon": "epsilon", "v": "v_prediction"}[self.recipe.model.prediction]
+        scheduler.register_to_config(prediction_type=kind)
+        return Painter(
+            *(self.unet, self.text_encoder, self.tokens, self.vae, scheduler),
+            *(self.recipe.model.clip_skip, self.device),
+        )
+
+
+def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, device: str) -> Setup:
+    """Load and check everything; paths in the recipe start at `root`. No run folder is made yet.
+
+    Raises RecipeError, DatasetError, DataError, ModelError or DeviceError.
+    """
+    chosen = blocks.parse_blocks(recipe.adapter.blocks)
+    _check_sample(recipe)
+    target = find_device(device)
+    folder = RunFolder((root / recipe.out).resolve())
+    folder.check(resume=resume, overwrite=overwrite)
+    data = read_data(recipe, root / recipe.data)
+    model = find_model(recipe.model, root)
+    text_encoder, unet = model.text_encoder(), model.unet()
+    _check_clip_skip(recipe, text_encoder)
+    options = recipe.adapter
+    adapter = attach_lora(
+        unet,
+        text_encoder,
+        dim=options.dim,
+        alpha=options.alpha,
+        where=options.blocks,
+        seed=recipe.seed,
+    )
+    model_sha256 = model.sha256()
+    start = load_state(folder) if resume else None
+    if start is not None:
+        check_same(folder, start, recipe, data.sha256, model_sha256)
+    vae = model.vae()
+    store = latents.encode(
+        *(data.table, (root / recipe.data).parent, recipe, vae, target),
+        latents.vae_key(model.vae_folder),
+    )
+    vae.to("cpu")
+    batches, validation = _batches(recipe, data, store)
+    steps, forwards = length(recipe, batches)
+    compute = COMPUTE[recipe.steps.precision]
+    for base in (unet, text_encoder):
+        torch.nn.Module.to(base, target, compute)  # diffusers' own `to` warns of nothing here
+    adapter.to(target)
+    if recipe.steps.checkpointing:
+        _checkpoint(unet, text_encoder if blocks.TEXT in chosen else None)
+    optimizer = make_optimizer(recipe.optimizer, *adapter.groups())
+    if start is not None:
+        adapter.load(start.adapter, str(folder.state))
+        optimizer.load_state_dict(dict(start.optimizer))
+        trim_log(folder, start.step)
+    return Setup(
+        recipe=recipe,
+        folder=folder,
+        device=target,
+        model=model,
+        model_sha256=model_sha256,
+        vae_sha256=model.vae_sha256(),
+        data=data,
+        store=store,
+        batches=batches,
+        validation=validation,
+        steps=steps,
+        forwards=forwards,
+        unet=unet,
+        text_encoder=text_encoder,
+        tokens=Tokens(model.tokenizer()),
+        vae=vae,
+        abar=model.scheduler().alphas_cumprod.to(target, torch.float32),
+        adapter=adapter,
+        trains_text=blocks.TEXT in chosen,
+        optimizer=optimizer,
+        start=start,
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device "cpu", "cuda", or for "auto" the better one, and say which it is.
+
+    Raises DeviceError when CUDA is demanded and not there.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        built = torch.version.cuda or "none"
+        raise DeviceError(
+            f"there is no CUDA device for torch {torch.__version__} (built for CUDA: {built}):"
+            " install a CUDA build of torch (https://pytorch.org/get-started/locally), or train"
+            " with --device cpu"
+        )
+    if name == "cpu" or not there:
+        say("training on the CPU")
+        return torch.device("cpu")
+    say(f"training on {torch.cuda.get_device_name()}")
+    return torch.device("cuda")
+
+
+def length(recipe: TrainRecipe, batches: Batches) -> tuple[int, int]:
+    """Return the optimizer steps and the batches (forward passes) of a whole run."""
+    accumulate = recipe.steps.accumulate
+    if recipe.steps.total:
+        return recipe.steps.total, recipe.steps.total * accumulate
+    forwards = recipe.steps.epochs * batches.per_epoch
+    return -(-forwards // accumulate), forwards
+
+
+def _batches(
+    recipe: TrainRecipe, data: Data, store: latents.LatentStore
+) -> tuple[Batches, np.ndarray]:
+    """Return the batches over what is trained on, and the rows held out. Tell what is left out."""
+    usable = np.ones(data.table.num_rows, dtype=bool)
+    if store.problems:
+        usable[list(store.problems)] = False
+        paths = data.table.column("path")
+        shown = [f"{paths[row]}: {store.problems[row]}" for row in sorted(store.problems)[:SHOWN]]
+        say(
+            f"{len(store.problems)} of {data.table.num_rows} images are left out, having no"
+            f" latent ({'; '.join(shown)}{'; ...' if len(store.problems) > SHOWN else ''})"
+        )
+        if not (usable & ~data.validation).any():
+            raise DataError(f"no image has a latent to train on: {shown[0]}")
+    rows = np.flatnonzero(usable & ~data.validation)
+    shapes = store.buckets[rows].astype(np.int64) @ np.array([1 << 20, 1])
+    batches = Batches(rows, data.repeats[rows], shapes, recipe.steps.batch, recipe.seed)
+    return batches, np.flatnonzero(usable & data.validation)
+
+
+def _check_sample(recipe: TrainRecipe) -> None:
+    width, height = recipe.sample.size
+    if width < 8 or height < 8 or width % 8 or height % 8:
+        raise RecipeError(f"sample.size is [{width}, {height}]: both must be multiples of 8")
+    if recipe.sample.prompts and not recipe.sample.seeds:
+        raise RecipeError("sample.seeds is empty: give a seed, or leave sample.prompts empty too")
+    if recipe.sample.seeds and min(recipe.sample.seeds) < 0:
+        raise RecipeError(f"sample.seeds holds {min(recipe.sample.seeds)}: seeds are 0 or more")
+
+
+def _check_clip_skip(recipe: TrainRecipe, text_encoder: Any) -> None:
+    layers = text_encoder.config.num_hidden_layers
+    if recipe.model.clip_skip > layers:
+        raise RecipeError(
+            f"model.clip_skip is {recipe.model.clip_skip}, but the text encoder has only"
+            f" {layers} layers"
+        )
+
+
+def _checkpoint(unet: Any, text_encoder: Any | None) -> None:
+    """Let forward passes be computed again in backward; both libraries ask for training mode."""
+    unet.enable_gradient_checkpointing()
+    unet.train()
+    if text_encoder is not None:
+        text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        text_encoder.train()
