@@ -61,10 +61,11 @@ class Cache:
             self._write(self._merged(pending, parts), parts)
             _remove(pending)
 
-    def keep(self, wanted: Iterable[str]) -> int:
+    def keep(self, wanted: Iterable[str] | Iterable[int]) -> int:
         """Drop the rows of keys that are not `wanted`; return how many went."""
         rows = self.read()
-        kept = rows.filter(pc.is_in(rows.column(self.table.key[0]), pa.array(list(wanted))))
+        keys = rows.column(self.table.key[0])
+        kept = rows.filter(pc.is_in(keys, pa.array(list(wanted), keys.type)))
         if kept.num_rows < rows.num_rows:
             pending, parts = self._files()
             self._write(kept, parts)

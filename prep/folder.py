@@ -53,17 +53,17 @@ def import_folder(dataset: Dataset, name: str, part: SetSection) -> Found:
     held = dataset.images.keys()
     found = Found(count=len(files))
     rows: dict[str, dict[str, object]] = {}
-    seen: dict[str, Path] = {}
+    seen: dict[str, str] = {}
     with task(f"fetch {name}: importing", len(files), "images") as advance:
         for file in files:
             md5 = md5_of(file)
             relative = file.relative_to(folder).as_posix()
             if md5 in seen:
-                found.drops.append(Drop(name, relative, "same bytes", str(seen[md5])))
+                found.drops.append(Drop(name, relative, "same bytes", seen[md5]))
             elif part.limit and len(seen) >= part.limit:
                 found.drops.append(Drop(name, relative, "over the limit"))
             else:
-                seen[md5] = file.relative_to(folder)
+                seen[md5] = relative
                 tagged = {"set": name, "md5": md5, "file": relative, "tags": _tags(file)}
                 found.rows.append(tagged)
                 if md5 not in held and md5 not in excluded:

@@ -34,7 +34,8 @@ def read_header(path: Path) -> Header:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            if getattr(image, "n_frames", 1) > 1:
+            # the further frames of an MPO, as cameras write it, are previews or a second eye
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 return Header(width, height, "animated")
             if image.getexif().get(ORIENTATION) in SIDEWAYS:
                 width, height = height, width

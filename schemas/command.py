@@ -42,6 +42,8 @@ def run(app: "App", arguments: Sequence[str] | None = None) -> int:
         return _said(name, f"{_one_line(error)} (see {name} --help)", 2)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit as leaving:  # cyclopts makes one of Ctrl-C
+        return leaving.code if isinstance(leaving.code, int) else 1
     except BrokenPipeError:
         # the reader of our output has gone; nothing more can be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -62,7 +64,9 @@ def _said(name: str, sentence: str, status: int) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    text = " ".join(str(error).split())
+    # the list of all commands is cut short there and stands in --help anyway
+    return text.partition(" Available commands:")[0].rstrip(".")
 
 
 def _bug(error: Exception) -> str:

@@ -30,12 +30,12 @@ def writing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        _discard(aside)
         if told := _told(error, path):
             raise told from error
         raise
     except BaseException:
-        aside.unlink(missing_ok=True)
+        _discard(aside)
         raise
 
 
@@ -69,6 +69,11 @@ def fingerprint(*parts: Any) -> str:
     """16 hex digits that name the values (anything JSON can hold) that shaped a result."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _discard(aside: Path) -> None:
+    with contextlib.suppress(OSError):  # what went wrong is told by the error at hand
+        aside.unlink()
 
 
 def _digest(paths: Any, make: Callable[[], Any]) -> str:

@@ -37,6 +37,14 @@ class Batches:
     seed: int
 
     @cached_property
+    def sha256(self) -> str:
+        """The hash of everything that shapes the batches."""
+        digest = hashlib.sha256(f"{self.batch} {self.seed}".encode())
+        for column in (self.rows, self.repeats, self.shapes):
+            digest.update(column.astype(np.int64).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
     def per_epoch(self) -> int:
         """How many batches an epoch has: the same for every epoch."""
         index, _ = self._tickets

@@ -92,9 +92,9 @@ def read(folder: Path) -> pa.Table:
 
 
 def open_shards(folder: Path, index: pa.Table) -> tuple[pa.Table, dict[str, Shard]]:
-    """Map the shards of `index`; return the rows whose shard is there and the right one, and them.
+    """Map the shards of `index`, by name, and return with them the index without the others' rows.
 
-    Says which are not.
+    The others are missing, damaged or hold other images: said aloud, to be encoded again.
     """
     opened: dict[str, Shard] = {}
     lost = []
@@ -102,7 +102,7 @@ def open_shards(folder: Path, index: pa.Table) -> tuple[pa.Table, dict[str, Shar
         try:
             opened[held.name] = Shard(folder / held.name, held.bucket, held.keys)
         except DataError as error:
-            say(f"latents: {str(error).split(': ')[0]}; its images are encoded again")
+            say(f"latents: {str(error).split(': ')[0]}; its images are to be encoded again")
             lost.append(held.name)
     return index.filter(_not_in(index.column("shard"), lost)) if lost else index, opened
 

@@ -106,7 +106,7 @@ def keys(manifest: pa.Table, recipe: TrainRecipe) -> pa.Table:
 
 
 def wanted(manifest: pa.Table, root: Path, recipe: TrainRecipe, key: str) -> int:
-    """Count the images that `encode` would take on: not placed in vain, not in the cache."""
+    """Count the images that `encode` would take on: those with a bucket, not in the cache yet."""
     request = _Request.of(manifest, recipe)
     folder = root / LATENTS / key
     index, _ = latent_index.open_shards(folder, latent_index.read(folder))
@@ -132,6 +132,10 @@ def encode(
     `key` is `vae_key` of the VAE's folder. The VAE is moved to `device` and to fp32 when there is
     work for it. An image that does not decode, or whose latent is not finite, is a row with a
     problem, kept like a latent; a file that is missing or changed is a problem of this time only.
+    One process writes at a time: of several ranks the first encodes, the others open after it.
+
+    Raises ModelError when the VAE does not shrink 8 times, DeviceError when one image does not fit
+    into the device's memory, DiskError when the disk is full.
     """
     from train.latent_encoding import encode_missing
 

@@ -82,7 +82,8 @@ def fit(ready: Setup) -> Progress:
         if ready.start is None:
             save(ready, progress)
             _validate(ready, progress, log)
-            _sample(ready, progress, "base model")
+            with ready.adapter.off():
+                _sample(ready, progress, "base model")
         with task("train", ready.steps - progress.step, "steps") as advance:
             while progress.step < ready.steps:
                 if stop.asked:
@@ -119,6 +120,7 @@ def save(ready: Setup, progress: Progress) -> None:
         recipe=ready.recipe.model_dump(mode="json", by_alias=True),
         manifest=ready.data.sha256,
         model=ready.model_sha256,
+        batches=ready.batches.sha256,
     )
     save_state(ready.folder, state)
 
@@ -127,6 +129,9 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
     """Write the adapter, its samples and the exposures; mark the run as finished."""
     save_adapter(ready, ready.folder.adapter, progress.step, progress.seconds)
     save_exposures(ready, progress.step, progress.cut)
+    if cut := int(progress.cut.sum()):
+        limit = ready.recipe.caption.tokens
+        say(f"{cut} tags lay beyond {limit} tokens and were cut off: {ready.folder.exposures}")
     grid = _sample(ready, progress, f"step {progress.step}")
     last = progress.losses[-max(1, len(progress.losses) // 10) :]
     result = RunResult(

@@ -1,13 +1,12 @@
 """The model that is trained on: found on disk or on the Hub, checked, loaded part by part.
 
 Parts are loaded when they are wanted: latents need the VAE only. Everything comes in fp32.
+Finding a model loads nothing, not even torch, so that asking whether latents are fresh is quick.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from schemas.errors import ModelError
 from schemas.files import sha256_of
@@ -20,6 +19,7 @@ HUB_FILES = [
     *(f"{part}/*.safetensors" for part in ("unet", "vae", "text_encoder")),
     *("tokenizer/*.txt", "text_encoder_2/config.json"),
 ]
+HUB_VARIANTS = ["*.fp16*", "*.non_ema*"]  # of weights that are also there whole
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,17 @@ class Model:
         return sha256_of(*_weight_files(self.vae_folder))
 
 
-def find_model(section: ModelSection, root: Path) -> Model:
+def find_model(section: ModelSection, root: Path, *, download: bool = True) -> Model:
     """Return where the model of a recipe lies; relative paths start at `root`, its folder.
 
-    A Hub id is downloaded where it is not in the cache. Raises ModelError when it is missing, or
-    another kind of model than is trained here.
+    A Hub id is downloaded where it is not in the cache, if `download` allows it. Raises ModelError
+    when it is missing, or another kind of model than is trained here.
     """
-    folder = _folder(section.path, "model.path", root)
+    folder = _folder(section.path, "model.path", root, download)
     _check_kind(folder, section.path)
     if not section.vae:
         return Model(folder, folder / "vae")
-    vae = _folder(section.vae, "model.vae", root)
+    vae = _folder(section.vae, "model.vae", root, download)
     if not (vae / "config.json").is_file() and (vae / "vae" / "config.json").is_file():
         vae = vae / "vae"
     if not (vae / "config.json").is_file():
@@ -86,7 +86,7 @@ def find_model(section: ModelSection, root: Path) -> Model:
     return Model(folder, vae)
 
 
-def _folder(path: str, key: str, root: Path) -> Path:
+def _folder(path: str, key: str, root: Path, download: bool) -> Path:
     place = root / Path(path).expanduser()
     if place.is_dir():
         return place
@@ -96,7 +96,7 @@ def _folder(path: str, key: str, root: Path) -> Path:
             " (diffusers' `from_single_file` and `save_pretrained` make one of it)"
         )
     if _is_hub_id(path):
-        return _download(path, key)
+        return _download(path, key) if download else _from_cache(path, key)
     raise ModelError(f"{key} {path} is missing: give a diffusers folder, or a Hub id (owner/name)")
 
 
@@ -105,12 +105,24 @@ def _is_hub_id(path: str) -> bool:
     return len(parts) == 2 and all(parts) and parts[0].strip(".~") != "" and "\\" not in path
 
 
+def _from_cache(name: str, key: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES, local_files_only=True))
+    except Exception:  # the Hub's own errors, which differ by version
+        raise ModelError(f"{key} {name} is not downloaded yet") from None
+
+
 def _download(name: str, key: str) -> Path:
     from huggingface_hub import snapshot_download
 
     say(f"{key} {name} is no folder here: it is taken from the Hugging Face Hub")
     try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        folder = snapshot_download(name, allow_patterns=HUB_FILES, ignore_patterns=HUB_VARIANTS)
+        if not _weight_files(Path(folder) / "unet"):
+            folder = snapshot_download(name, allow_patterns=HUB_FILES)
+        return Path(folder)
     except Exception as error:  # the Hub's own, its HTTP library's by version, the disk's
         raise ModelError(
             f"{key} {name} is no folder here, and the Hugging Face Hub did not give it"
@@ -135,6 +147,8 @@ def _check_kind(folder: Path, path: str) -> None:
 
 
 def _weights(kind: Any, folder: Path, dtype: str) -> Any:
+    import torch
+
     _quiet()
     options: dict[str, Any] = {dtype: torch.float32, "output_loading_info": True}
     if kind.__module__.startswith("diffusers"):
@@ -164,10 +178,12 @@ def _loading(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def _weight_files(*folders: Path) -> list[Path]:
+    """Return the files that are loaded: whole, in parts, or a half-precision variant."""
     found: list[Path] = []
     for folder in folders:
-        files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-        found.extend(files)
+        kinds = ("*model.safetensors", "*model-*-of-*.safetensors", "*.fp16*.safetensors", "*.bin")
+        files = (sorted(folder.glob(kind)) for kind in kinds)
+        found.extend(next(filter(None, files), []))
     return found
 
 

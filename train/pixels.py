@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from schemas.errors import DataError
 from schemas.files import md5_of
 from taggers.images import OF_THE_MACHINE, REDUCE_TO, Unreadable, read, upright_rgb
 
@@ -18,7 +19,7 @@ SPARE = 2  # a JPEG may be decoded smaller as long as this many target pixels ar
 JPEG_SCALES = (1, 2, 4, 8)
 
 
-class Changed(Exception):
+class Changed(DataError):
     """The file is not the image that the manifest speaks of.
 
     Its text is a reason of few, with what is of this image only after a colon.

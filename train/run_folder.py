@@ -125,6 +125,7 @@ class State:
     recipe: Mapping[str, Any]
     manifest: str
     model: str
+    batches: str  # hashes of what the steps follow from
 
 
 def save_state(folder: RunFolder, state: State) -> None:

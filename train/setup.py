@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from schemas.errors import DataError, DeviceError, RecipeError
+from schemas.errors import DataError, RecipeError
 from schemas.progress import say
 from schemas.recipes.train import TrainRecipe
 from train import blocks, latents
 from train.batches import Batches
 from train.data import Data, read_data
+from train.device import find_device
 from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
 from train.optimizer import make_optimizer
@@ -69,26 +70,20 @@ class Setup:
 def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, device: str) -> Setup:
     """Load and check everything; paths in the recipe start at `root`. No run folder is made yet.
 
-    Raises RecipeError, DatasetError, DataError, ModelError or DeviceError.
+    What is quick to find wrong is looked at first, the latents last. Raises RecipeError,
+    DatasetError, DataError, ModelError or DeviceError.
     """
-    chosen = blocks.parse_blocks(recipe.adapter.blocks)
     _check_sample(recipe)
+    trains_text = blocks.TEXT in blocks.parse_blocks(recipe.adapter.blocks)
     target = find_device(device)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
-    text_encoder, unet = model.text_encoder(), model.unet()
-    _check_clip_skip(recipe, text_encoder)
-    options = recipe.adapter
-    adapter = attach_lora(
-        unet,
-        text_encoder,
-        dim=options.dim,
-        alpha=options.alpha,
-        where=options.blocks,
-        seed=recipe.seed,
-    )
+    unet, text_encoder, adapter = _networks(recipe, model)
+    optimizer = make_optimizer(recipe.optimizer, *adapter.groups())
+    tokens = Tokens(model.tokenizer())
+    _tell_cut_prompts(recipe, tokens)
     model_sha256 = model.sha256()
     start = load_state(folder) if resume else None
     if start is not None:
@@ -98,16 +93,15 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         *(data.table, (root / recipe.data).parent, recipe, vae, target),
         latents.vae_key(model.vae_folder),
     )
-    vae.to("cpu")
+    vae.to("cpu")  # it comes to the device again to decode samples
     batches, validation = _batches(recipe, data, store)
+    if start is not None and start.batches != batches.sha256:
+        raise DataError(
+            f"{folder.path} cannot go on: other images have a latent now than when it began"
+            f" ({len(store.problems)} are left out); put them back, or name another folder in `out`"
+        )
     steps, forwards = length(recipe, batches)
-    compute = COMPUTE[recipe.steps.precision]
-    for base in (unet, text_encoder):
-        torch.nn.Module.to(base, target, compute)  # diffusers' own `to` warns of nothing here
-    adapter.to(target)
-    if recipe.steps.checkpointing:
-        _checkpoint(unet, text_encoder if blocks.TEXT in chosen else None)
-    optimizer = make_optimizer(recipe.optimizer, *adapter.groups())
+    _place(recipe, target, unet, text_encoder, adapter)
     if start is not None:
         adapter.load(start.adapter, str(folder.state))
         optimizer.load_state_dict(dict(start.optimizer))
@@ -127,34 +121,51 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         forwards=forwards,
         unet=unet,
         text_encoder=text_encoder,
-        tokens=Tokens(model.tokenizer()),
+        tokens=tokens,
         vae=vae,
         abar=model.scheduler().alphas_cumprod.to(target, torch.float32),
         adapter=adapter,
-        trains_text=blocks.TEXT in chosen,
+        trains_text=trains_text,
         optimizer=optimizer,
         start=start,
     )
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device "cpu", "cuda", or for "auto" the better one, and say which it is.
-
-    Raises DeviceError when CUDA is demanded and not there.
-    """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        built = torch.version.cuda or "none"
-        raise DeviceError(
-            f"there is no CUDA device for torch {torch.__version__} (built for CUDA: {built}):"
-            " install a CUDA build of torch (https://pytorch.org/get-started/locally), or train"
-            " with --device cpu"
+def _networks(recipe: TrainRecipe, model: Model) -> tuple[Any, Any, Adapter]:
+    """Return the U-Net and the text encoder, and the adapter beside their modules."""
+    text_encoder = model.text_encoder()
+    layers = text_encoder.config.num_hidden_layers
+    if recipe.model.clip_skip > layers:
+        raise RecipeError(
+            f"model.clip_skip is {recipe.model.clip_skip}, but the text encoder has only"
+            f" {layers} layers"
         )
-    if name == "cpu" or not there:
-        say("training on the CPU")
-        return torch.device("cpu")
-    say(f"training on {torch.cuda.get_device_name()}")
-    return torch.device("cuda")
+    unet = model.unet()
+    options = recipe.adapter
+    adapter = attach_lora(
+        *(unet, text_encoder),
+        dim=options.dim,
+        alpha=options.alpha,
+        where=options.blocks,
+        seed=recipe.seed,
+    )
+    return unet, text_encoder, adapter
+
+
+def _place(
+    recipe: TrainRecipe, device: torch.device, unet: Any, text_encoder: Any, adapter: Adapter
+) -> None:
+    """Move the models to the device in the precision of computing, the adapter in fp32."""
+    for base in (unet, text_encoder):
+        # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
+        torch.nn.Module.to(base, device, COMPUTE[recipe.steps.precision])
+    adapter.to(device)
+    if recipe.steps.checkpointing:
+        # both libraries compute a forward pass again only in training mode
+        unet.enable_gradient_checkpointing()
+        unet.train()
+        text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        text_encoder.train()
 
 
 def length(recipe: TrainRecipe, batches: Batches) -> tuple[int, int]:
@@ -181,6 +192,8 @@ def _batches(
         )
         if not (usable & ~data.validation).any():
             raise DataError(f"no image has a latent to train on: {shown[0]}")
+    if recipe.validation.share and not data.validation.any():
+        say(f"validate.share = {recipe.validation.share} of so few images holds out none")
     rows = np.flatnonzero(usable & ~data.validation)
     shapes = store.buckets[rows].astype(np.int64) @ np.array([1 << 20, 1])
     batches = Batches(rows, data.repeats[rows], shapes, recipe.steps.batch, recipe.seed)
@@ -197,19 +210,7 @@ def _check_sample(recipe: TrainRecipe) -> None:
         raise RecipeError(f"sample.seeds holds {min(recipe.sample.seeds)}: seeds are 0 or more")
 
 
-def _check_clip_skip(recipe: TrainRecipe, text_encoder: Any) -> None:
-    layers = text_encoder.config.num_hidden_layers
-    if recipe.model.clip_skip > layers:
-        raise RecipeError(
-            f"model.clip_skip is {recipe.model.clip_skip}, but the text encoder has only"
-            f" {layers} layers"
-        )
-
-
-def _checkpoint(unet: Any, text_encoder: Any | None) -> None:
-    """Let forward passes be computed again in backward; both libraries ask for training mode."""
-    unet.enable_gradient_checkpointing()
-    unet.train()
-    if text_encoder is not None:
-        text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        text_encoder.train()
+def _tell_cut_prompts(recipe: TrainRecipe, tokens: Tokens) -> None:
+    for text in (*recipe.sample.prompts, recipe.sample.negative):
+        if lost := tokens.prompt(text).lost:
+            say(f'the last {lost} tags of the sample prompt "{text[:40]}..." are not read')

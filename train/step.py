@@ -136,5 +136,5 @@ def _not_finite(ready: Setup, rows: np.ndarray, step: int, what: str) -> Failure
     named = ", ".join(str(paths[row]) for row in rows.tolist())
     return Failure(
         f"the {what} is not finite at step {step + 1} (images: {named}): lower optimizer.lr, or"
-        " look at these images; --resume goes on from the last state saved"
+        " look at these images, then start anew with --overwrite"
     )

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 CHUNK = 75  # tokens of a chunk, without the begin and end token
-JOINT = ", "
 
 _ESCAPE = re.compile(r"\\([()\[\]{}\\])")
 

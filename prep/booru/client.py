@@ -74,6 +74,8 @@ class BooruClient:
         if not self._api.username:
             return "anonymous"
         profile = self._call(lambda: self._api._get("profile.json"))
+        if not isinstance(profile, dict):
+            raise SiteError(f"{self.site} answered something that is no profile")
         return str(profile.get("level_string", "member")).lower()
 
     def reach(self) -> None:
@@ -84,7 +86,9 @@ class BooruClient:
         posts = self._call(
             lambda: self._api.post_list(tags=query, limit=PAGE, page=page, only=FIELDS)
         )
-        if not isinstance(posts, list) or not all("id" in post for post in posts):
+        if not isinstance(posts, list) or not all(
+            isinstance(post, dict) and isinstance(post.get("id"), int) for post in posts
+        ):
             raise SiteError(f"{self.site} answered something that is no list of posts")
         return posts
 

@@ -36,7 +36,10 @@ def credentials() -> Credentials:
     if not path.is_file():
         return Credentials()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         raise UsageError(f'{path}: not TOML: write login = "..." and api_key = "..."') from None
-    return Credentials(str(values.get("login", "")), str(values.get("api_key", "")))
+    login, key = str(values.get("login", "")), str(values.get("api_key", ""))
+    if bool(login) != bool(key):
+        raise UsageError(f"{path}: login and api_key go together: write both or neither")
+    return Credentials(login, key)

@@ -35,8 +35,8 @@ def unusable(post: Post, formats: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _row(post: Post) -> dict[str, Any]:
-    asset = post.get("media_asset") or {}
     try:
+        asset = post.get("media_asset") or {}
         return {
             "id": int(post["id"]),
             "md5": post.get("md5"),
@@ -60,7 +60,7 @@ def _row(post: Post) -> dict[str, Any]:
                 for category in ("general", "character", "copyright", "artist", "meta")
             },
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SiteError(
             f"post {post.get('id')}: the site's answer is not as Danbooru's ({error!r}):"
             " is it a site with Danbooru's API?"

@@ -9,7 +9,7 @@ import random
 import time
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -19,6 +19,8 @@ from schemas.errors import Failure, QueryError, SiteError
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, to the next byte
 TRIES = 6
+BACK_OFF = 1.0  # seconds after the first failure, doubled after each
+LONGEST_BACK_OFF = 30.0
 SLOW_DOWN = (429, 502, 503, 504)
 
 
@@ -40,13 +42,16 @@ class BooruSession(requests.Session):
         super().__init__()
         self._api, self._files = api, files
         self._answered = False  # a site that never answered is more likely misspelt than busy
-        by = f"by {account}" if account else "no account"
+        # a header holds Latin-1 at most, a name on the site anything
+        by = f"by {quote(account)}" if account else "no account"
         self.headers.update({"User-Agent": f"kiroku/{version('kiroku')} ({by})"})
 
     def request(self, method: Any, url: Any, **options: Any) -> requests.Response:  # type: ignore[override]
         """One API call, repeated while the site is busy. Raises a KirokuError in clear words."""
         options.setdefault("timeout", TIMEOUT)
         options["headers"] = {"Accept": "application/json", **(options.get("headers") or {})}
+        if account := options.get("auth"):
+            options["auth"] = tuple(part.encode() for part in account)
         return self._persist(self._api, str(method), str(url), options)
 
     def file(self, url: str, offset: int = 0) -> requests.Response:
@@ -138,8 +143,8 @@ def _asked_for(response: requests.Response) -> float | None:
 
 
 def _back_off(attempt: int) -> float:
-    """Seconds to wait after the nth failure: doubling, with jitter, at most half a minute."""
-    return float(min(30.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.0))
+    """Seconds to wait after the nth failure, from 1: doubling, with jitter."""
+    return float(min(LONGEST_BACK_OFF, BACK_OFF * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0))
 
 
 def _cause(error: requests.RequestException) -> str:

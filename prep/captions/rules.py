@@ -159,12 +159,13 @@ def find_features(tags: Tags, images: Images, share: float, spare: Sequence[str]
         (tags.category == KINDS.index("general")) & ~images.is_reg[tags.image]
     ).once()
     counts = np.bincount(learnt.tag, minlength=len(tags.names))
-    least = share * np.count_nonzero(~images.is_reg)
+    learning = np.count_nonzero(~images.is_reg)
     spared = set(map(canonical, spare))
     return sorted(
         name
         for name, count in zip(tags.names, counts.tolist(), strict=True)
-        if count and count >= least and name not in spared
+        # divided, not multiplied: 55 of 100 are 0.55, but 0.55 * 100 is more than 55
+        if count and count / learning >= share and name not in spared
     )
 
 

@@ -29,8 +29,8 @@ def gc(dataset: Dataset, *, images: bool = False, dry_run: bool = False) -> int:
 
 def _unwanted(dataset: Dataset) -> Iterator[Path]:
     """Files a kill left behind, and the probabilities of taggers that the recipe does not name."""
-    for folder in ("images", "tables", "latents", "reports"):
-        yield from sorted((dataset.root / folder).rglob(f"*{ASIDE}"))
+    for name in ("images", "tables", "latents", "reports"):
+        yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
     wanted = set(keys_of(dataset))
     for folder in sorted((dataset.root / "tables" / "probs").glob("*/")):
         if wanted and folder.name not in wanted:

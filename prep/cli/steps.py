@@ -35,11 +35,10 @@ def latents(dataset: Dataset) -> Seal:
         manifest = MANIFEST.read(dataset.manifest)
         key = train_latents.vae_key(model.vae_folder)
         if train_latents.wanted(manifest, dataset.root, recipe, key):
-            from train.device import choose
+            from train.device import find_device  # imports torch, which is mostly not needed here
 
-            store = train_latents.encode(
-                manifest, dataset.root, recipe, model.vae(), choose("auto"), key
-            )
+            device = find_device("auto", "encoding latents")
+            store = train_latents.encode(manifest, dataset.root, recipe, model.vae(), device, key)
         else:
             store = train_latents.stored(manifest, dataset.root, recipe, key)
         rows = manifest.select(["set", "md5"]).to_pylist()

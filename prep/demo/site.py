@@ -58,9 +58,11 @@ class Call:
 class Site:
     """A world, served.
 
-    url: where it answers, without a slash at the end. file_base: where its JSON says the files
-    lie; where the JSON was asked for when left out. api_rate, file_rate: None means no limit. heavy: searches
-    that must put more posts than this in order run into the database's timeout; None means never.
+    url: where it answers, without a slash at the end.
+    file_base: where its JSON says the files lie; left out: where the JSON was asked for.
+    api_rate, file_rate: None means no limit.
+    heavy: searches that must put more posts than this in order run into the database's timeout,
+        and so do counts of more; None means never.
     now: the clock that `age:` counts from.
     """
 

@@ -5,9 +5,10 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.errors import RecipeError
@@ -16,6 +17,8 @@ from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
 
 Recipe = TypeVar("Recipe", bound=Section)
+
+SET_KEY = r"""(?:\s*"[^"]+"\s*|\s*'[^']+'\s*|[^.="']*[^.="'\s][^.="']*)"""  # of --set
 
 PREP_FILE = "prep.toml"
 TRAIN_FILE = "train.toml"
@@ -82,10 +85,11 @@ def _text(path: Path) -> str:
 
 def _apply(values: dict[str, Any], change: str) -> tuple[str, ...]:
     """Set one `key.key=value` in place; the value is TOML, or bare text. Return the key."""
-    dotted, equals, text = change.partition("=")
-    keys = tuple(key.strip() for key in dotted.split("."))
-    if not equals or not all(keys):
+    written = re.fullmatch(rf"\s*({SET_KEY}(?:\.{SET_KEY})*)\s*=(.*)", change, re.DOTALL)
+    if not written:
         raise RecipeError(f'--set {change}: write it as key=value, such as "adapter.dim=32"')
+    keys = tuple(key.strip().strip("\"'") for key in re.findall(SET_KEY, written[1]))
+    text = written[2]
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -172,24 +176,18 @@ def _did_you_mean(kind: type[Section], where: Sequence[str]) -> str:
     """The nearest known key of the same table, or the list of all."""
     section: Any = kind
     for key in where[:-1]:
-        section = _section_under(section, key)
-    if section is None:
-        return ""
-    known = [name.alias or key for key, name in section.model_fields.items()]
+        section = _under(section, key)
+    known = [field.alias or name for name, field in section.model_fields.items()]
     near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else f"; known here: {', '.join(known)}"
 
 
-def _section_under(section: Any, key: str) -> Any:
-    if section is None:
-        return None
-    for name, info in section.model_fields.items():
-        if key in (name, info.alias):
-            annotation = info.annotation
-            arguments = getattr(annotation, "__args__", ())
-            return arguments[-1] if arguments else annotation
-    # the key of a free table, such as a set's name: its values are of one section
-    return section
+def _under(kind: Any, key: str) -> Any:
+    """The type of what lies under a key: a section's field, or a free table's values (a set)."""
+    if get_origin(kind) is dict:
+        return get_args(kind)[1]
+    fields: dict[str, FieldInfo] = kind.model_fields
+    return next(field.annotation for name, field in fields.items() if key in (name, field.alias))
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,10 @@ from schemas.recipes.section import Section
 Category = Literal["general", "artist", "copyright", "character", "meta"]
 RuleName = Literal["source", "drop", "trigger", "collapse", "rename", "quality", "order", "render"]
 Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
+COMPOSITION = tuple(
+    "1girl, 1boy, solo, looking at viewer, upper body, cowboy shot, full body, simple background,"
+    " white background, smile, closed mouth, open mouth, blush".split(", ")
+)
 SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -115,11 +119,7 @@ class CollapseSection(Section):
     """the tags; or "found": those that at least `share` of the images have"""
     share: float = Field(0.8, gt=0, le=1)
     """for "found": the part of the images that must have a tag"""
-    spare: tuple[str, ...] = (
-        "1girl",
-        "1boy",
-        "solo",
-    )
+    spare: tuple[str, ...] = COMPOSITION
     """for "found": tags that stay, because they say what is in the picture"""
 
 

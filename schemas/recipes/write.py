@@ -12,7 +12,7 @@ COLUMN = 40  # where comments start, if the line leaves room
 
 
 def to_toml(recipe: Section, *, hidden: Iterable[str] = (), comments: bool = True) -> str:
-    """Return the recipe as TOML that reads back equal. `hidden`: dotted keys left at defaults."""
+    """Return the recipe as TOML that reads back equal. `hidden`: dotted keys left out at their defaults."""
     lines = _table(recipe, (), frozenset(hidden), comments)
     return "\n".join(lines).strip("\n") + "\n"
 
@@ -26,7 +26,8 @@ def _table(
     for name, field in type(section).model_fields.items():
         key, value = field.alias or name, getattr(section, name)
         path = (*where, key)
-        if ".".join(path) in hidden or value is None:
+        usual = field.get_default(call_default_factory=True)
+        if value is None or (".".join(path) in hidden and value == usual):
             continue
         if isinstance(value, Section):
             body = _table(value, path, hidden, comments)

@@ -64,9 +64,7 @@ def write_manifest() -> Callable[[Path, list[dict[str, Any]]], None]:
 
 
 @pytest.fixture
-def dataset(
-    tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]], None]
-) -> Path:
+def dataset(tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]], None]) -> Path:
     """A folder of six pictures of two shapes with their manifest; one is a reg image."""
     rows = []
     images = tmp_path / "data" / "images"

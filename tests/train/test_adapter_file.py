@@ -61,9 +61,7 @@ def test_hashes_are_those_that_interfaces_look_up(tmp_path: Path) -> None:
     ("precision", "dtype"),
     [("fp16", torch.float16), ("bf16", torch.bfloat16), ("fp32", torch.float32)],
 )
-def test_precision_is_that_of_the_file(
-    tmp_path: Path, precision: str, dtype: torch.dtype
-) -> None:
+def test_precision_is_that_of_the_file(tmp_path: Path, precision: str, dtype: torch.dtype) -> None:
     write_adapter(tmp_path / "a", {"x": torch.randn(3)}, {}, precision)
     assert read_adapter(tmp_path / "a")[0]["x"].dtype == dtype
 

@@ -55,9 +55,7 @@ def test_exposures_are_what_the_batches_hold(batches: Batches, many: int) -> Non
 
 @given(made(), st.lists(st.integers(0, 200), min_size=1, max_size=9))
 def test_a_batch_depends_on_its_number_alone(batches: Batches, numbers: list[int]) -> None:
-    again = Batches(
-        batches.rows, batches.repeats, batches.shapes, batches.batch, batches.seed
-    )
+    again = Batches(batches.rows, batches.repeats, batches.shapes, batches.batch, batches.seed)
     for number in numbers:
         assert batches[number].rows.tolist() == again[number].rows.tolist()
         assert batches[number].copies.tolist() == again[number].copies.tolist()
@@ -76,9 +74,7 @@ def test_epochs_and_seeds_differ_in_order() -> None:
 def test_a_large_manifest_costs_nothing_to_speak_of() -> None:
     n = 44_417
     random = np.random.default_rng(0)
-    batches = Batches(
-        np.arange(n), random.integers(1, 4, n), random.integers(0, 40, n), 4, seed=42
-    )
+    batches = Batches(np.arange(n), random.integers(1, 4, n), random.integers(0, 40, n), 4, seed=42)
     start = time.perf_counter()
     for number in range(1000):
         batches[number]

@@ -17,11 +17,19 @@ from train import blocks
             "IN04",
             "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0",
         ),
-        ("down_blocks.0.downsamplers.0.conv", "IN03", "lora_unet_down_blocks_0_downsamplers_0_conv"),
+        (
+            "down_blocks.0.downsamplers.0.conv",
+            "IN03",
+            "lora_unet_down_blocks_0_downsamplers_0_conv",
+        ),
         ("down_blocks.3.resnets.1.conv2", "IN11", "lora_unet_down_blocks_3_resnets_1_conv2"),
         ("mid_block.attentions.0.proj_in", "M00", "lora_unet_mid_block_attentions_0_proj_in"),
         ("up_blocks.0.upsamplers.0.conv", "OUT02", "lora_unet_up_blocks_0_upsamplers_0_conv"),
-        ("up_blocks.3.attentions.2.proj_out", "OUT11", "lora_unet_up_blocks_3_attentions_2_proj_out"),
+        (
+            "up_blocks.3.attentions.2.proj_out",
+            "OUT11",
+            "lora_unet_up_blocks_3_attentions_2_proj_out",
+        ),
         ("up_blocks.1.resnets.0.conv1", "OUT03", "lora_unet_up_blocks_1_resnets_0_conv1"),
         ("time_embedding.linear_1", None, "lora_unet_time_embedding_linear_1"),
     ],
@@ -56,9 +64,7 @@ def test_blocks_are_named_singly_and_in_ranges(text: str, chosen: set[str]) -> N
     assert blocks.parse_blocks(text) == chosen
 
 
-KNOWN = (
-    'known are "all", "unet", TE, IN00 to IN11, M00, OUT00 to OUT11, and ranges such as IN04-07'
-)
+KNOWN = 'known are "all", "unet", TE, IN00 to IN11, M00, OUT00 to OUT11, and ranges such as IN04-07'
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,10 @@ KNOWN = (
     [
         ("IN12", f'adapter.blocks = "IN12": "IN12" is no block (did you mean "IN11"?); {KNOWN}'),
         ("MID", f'adapter.blocks = "MID": "MID" is no block; {KNOWN}'),
-        ("IN07-04", f'adapter.blocks = "IN07-04": "IN07-04" is no block (did you mean "IN07"?); {KNOWN}'),
+        (
+            "IN07-04",
+            f'adapter.blocks = "IN07-04": "IN07-04" is no block (did you mean "IN07"?); {KNOWN}',
+        ),
         ("TE,", f'adapter.blocks = "TE,": "" is no block; {KNOWN}'),
         (
             "IN00,OUT01",

@@ -89,7 +89,9 @@ sys.exit(status or (f"loaded {heavy}" if heavy else 0))
 
 
 def test_help_loads_nothing_heavy() -> None:
-    found = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", LIGHT], capture_output=True, text=True, check=False
+    )
     assert (found.returncode, found.stderr) == (0, "")
     assert "--set" in found.stdout
 

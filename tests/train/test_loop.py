@@ -1,4 +1,4 @@
-"""Training from a manifest to an adapter: what a run leaves, and that nothing is learnt in silence."""
+"""Training from a manifest to an adapter: what a run leaves."""
 
 import json
 import tomllib
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -44,3 +45,38 @@ def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, re
     exposures = pq.read_table(run / "exposures.parquet")
     assert exposures.column_names == ["md5", "set", "seen", "tags_cut", "left_out"]
     assert sum(exposures.column("seen").to_pylist()) == result.images
+
+
+@pytest.mark.parametrize(
+    ("blocks", "modules"), [("unet", 192), ("TE", 24), ("IN04-07,OUT03-06,TE", 84 + 24)]
+)
+def test_only_the_chosen_blocks_are_trained(
+    dataset: Path, recipe: Make, blocks: str, modules: int
+) -> None:
+    asked = recipe(adapter={"blocks": blocks}, steps={"total": 1})
+    tensors = load_file(train(asked, dataset, device="cpu").adapter)
+    assert len(tensors) == 3 * modules
+    ups = [tensor for name, tensor in tensors.items() if name.endswith("lora_up.weight")]
+    assert len([up for up in ups if up.any()]) == len(ups)
+
+
+def test_epochs_show_every_image_as_often_as_asked(dataset: Path, recipe: Make) -> None:
+    asked = recipe(steps={"total": 0, "epochs": 2, "batch": 2, "accumulate": 4})
+    result = train(asked, dataset, device="cpu")
+    manifest = pq.read_table(dataset / "manifest.parquet")
+    seen = pq.read_table(result.folder / "exposures.parquet").column("seen").to_pylist()
+    assert seen == [2 * repeats for repeats in manifest.column("repeats").to_pylist()]
+    log = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    assert len(log) == result.steps
+    assert log[-1]["images"] == sum(seen) == result.images
+
+
+def test_a_finished_run_says_so_in_result_json(dataset: Path, recipe: Make) -> None:
+    result = train(recipe(validate={"share": 0.6}), dataset, device="cpu")
+    written = json.loads((result.folder / "result.json").read_text(encoding="utf-8"))
+    assert written["adapter"] == str(result.adapter)
+    assert written["validation_loss"] == result.validation_loss
+    assert result.grid is None
+    lines = (result.folder / "log.jsonl").read_text().splitlines()
+    measured = [entry for line in lines if "validation_loss" in (entry := json.loads(line))]
+    assert [entry["step"] for entry in measured] == [0, 4]

@@ -1,4 +1,4 @@
-"""LoRA layers: names and sizes on real SD1.5, the change they make, and what other programs read."""
+"""LoRA layers: names and sizes on SD1.5, the change they make, and what other programs read."""
 
 import re
 from pathlib import Path
@@ -121,9 +121,7 @@ def test_an_untouched_adapter_changes_nothing_and_is_drawn_by_name(model: Path) 
     parts: list[Adapter] = []
     for where in ("all", "M00"):
         parts.append(
-            attach_lora(
-                found.unet(), found.text_encoder(), dim=4, alpha=4, where=where, seed=3
-            )
+            attach_lora(found.unet(), found.text_encoder(), dim=4, alpha=4, where=where, seed=3)
         )
     everything, middle = (part.tensors() for part in parts)
     assert all(not t.any() for name, t in everything.items() if name.endswith("lora_up.weight"))
@@ -165,9 +163,7 @@ def test_a_file_goes_back_into_the_adapter_it_came_from(model: Path, tmp_path: P
         nn.init.normal_(weight)
     path = tmp_path / "a.safetensors"
     write_adapter(path, adapter.tensors(), {}, "fp32")
-    other = attach_lora(
-        found.unet(), found.text_encoder(), dim=4, alpha=1, where="M00,TE", seed=1
-    )
+    other = attach_lora(found.unet(), found.text_encoder(), dim=4, alpha=1, where="M00,TE", seed=1)
     other.load(load_file(path), str(path))
     assert all(torch.equal(adapter.tensors()[n], t) for n, t in other.tensors().items())
     wrong = attach_lora(found.unet(), found.text_encoder(), dim=8, alpha=1, where="M00,TE", seed=1)

@@ -1,12 +1,17 @@
 """Finding a model, and what is said of one that cannot be trained on."""
 
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -42,7 +47,9 @@ def test_another_vae_may_be_a_vae_or_a_whole_model(model: Path, copy: Path, vae:
 
 
 def test_parts_are_frozen_fp32(copy: Path) -> None:
-    half = {k: v.half() for k, v in load_file(copy / "vae/diffusion_pytorch_model.safetensors").items()}
+    half = {
+        k: v.half() for k, v in load_file(copy / "vae/diffusion_pytorch_model.safetensors").items()
+    }
     save_file(half, copy / "vae/diffusion_pytorch_model.safetensors")
     found = find_model(ModelSection(path=str(copy)), Path())
     for part in (found.unet(), found.vae(), found.text_encoder()):
@@ -78,9 +85,7 @@ def without_unet(copy: Path) -> None:
         ),
     ],
 )
-def test_other_folders_are_refused(
-    copy: Path, spoil: Callable[[Path], None], message: str
-) -> None:
+def test_other_folders_are_refused(copy: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(copy)
     assert refused("models/copy", copy.parents[1]) == message
 
@@ -101,31 +106,97 @@ def test_what_is_not_there_or_no_folder_is_refused(model: Path, tmp_path: Path) 
 
 
 HUB = """
-import sys
 from pathlib import Path
 from schemas.errors import ModelError
 from schemas.recipes.train import ModelSection
 from train.model import find_model
 try:
-    find_model(ModelSection(path="someone/some-model"), Path())
+    found = find_model(ModelSection(path="someone/some-model"), Path())
+    print(found.unet().config.layers_per_block, len(found.sha256()))
 except ModelError as error:
     print(error)
 """
 
 
-@pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
-    import os
-
-    offline = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+def with_hub(endpoint: str, cache: Path) -> str:
+    """What finding a model says in a process that takes `endpoint` for the Hub."""
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
     found = subprocess.run(
         [sys.executable, "-c", HUB],
-        env={**os.environ, **offline},
+        env={**os.environ, **settings},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert found.stdout.strip() == (
+    return found.stdout.strip()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The Hub's listing and files, over one model folder."""
+
+    folder: Path
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        self.asked.append(self.path)
+        if self.path.startswith("/api/models/someone/some-model/"):
+            files = [path for path in sorted(self.folder.rglob("*")) if path.is_file()]
+            names = [path.relative_to(self.folder).as_posix() for path in files]
+            tree = [
+                {"type": "file", "path": name, "size": path.stat().st_size, "oid": "0" * 40}
+                for name, path in zip(names, files, strict=True)
+            ]
+            siblings = [{"rfilename": name} for name in names]
+            whole = {"id": "someone/some-model", "sha": "0" * 40, "siblings": siblings}
+            listing = tree if "/tree/" in self.path else whole
+            self.send(json.dumps(listing).encode(), "listing", body)
+        elif name := self.path.partition(f"/resolve/{'0' * 40}/")[2]:
+            data = (self.folder / name).read_bytes()
+            self.send(data, hashlib.sha256(data).hexdigest(), body)
+        else:
+            self.send_error(404)
+
+    def send(self, data: bytes, etag: str, body: bool) -> None:
+        self.send_response(200)
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": "0" * 40, "Content-Length": len(data)}
+        for key, value in headers.items():
+            self.send_header(key, str(value))
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_a_hub_id_is_downloaded_without_what_is_not_needed(copy: Path, tmp_path: Path) -> None:
+    unet = copy / "unet"
+    plain = unet / "diffusion_pytorch_model.safetensors"
+    shutil.copy(plain, unet / "diffusion_pytorch_model.fp16.safetensors")
+    shutil.copy(plain, unet / "diffusion_pytorch_model.bin")
+    handler = type("OneHub", (Hub,), {"folder": copy, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        assert with_hub(f"http://127.0.0.1:{server.server_port}", tmp_path / "hub") == "2 64"
+    finally:
+        server.shutdown()
+        server.server_close()
+    files = {path.rpartition("/resolve/")[2] for path in handler.asked if "/resolve/" in path}
+    assert any(name.endswith("unet/diffusion_pytorch_model.safetensors") for name in files)
+    assert not any("fp16" in name or name.endswith(".bin") for name in files)
+
+
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
+    assert with_hub("http://127.0.0.1:9", tmp_path) == (
         "model.path someone/some-model is no folder here, and the Hugging Face Hub did not give it"
         " (LocalEntryNotFoundError): check the name, the connection, and whether the model wants a"
         " login"

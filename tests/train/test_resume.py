@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
-from schemas.errors import DatasetError, RecipeError
+from schemas.errors import DataError, DatasetError, RecipeError
 from schemas.recipes.train import TrainRecipe
 from train import loop, train
 from train.run_folder import RunFolder, to_toml
@@ -130,6 +131,18 @@ def test_another_recipe_or_manifest_is_refused(
     )
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
         train(changed, stopped, resume=True, device="cpu")
+
+
+def test_images_that_went_meanwhile_are_refused(stopped: Path, recipe: Make) -> None:
+    paths = pq.read_table(stopped / "manifest.parquet").column("path").to_pylist()
+    shutil.rmtree(stopped / "latents")
+    (stopped / paths[0]).unlink()
+    message = (
+        f"{stopped / 'runs/first'} cannot go on: other images have a latent now than when it began"
+        " (1 are left out); put them back, or name another folder in `out`"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        train(recipe(), stopped, resume=True, device="cpu")
 
 
 def test_samples_and_saves_may_change_on_the_way(stopped: Path, recipe: Make) -> None:

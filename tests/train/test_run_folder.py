@@ -21,7 +21,9 @@ PLAIN = st.one_of(
 )
 VALUE = st.recursive(
     PLAIN,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab é."), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab é."), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 KEY = st.text("abc_", min_size=1)
@@ -47,6 +49,7 @@ def state(step: int) -> State:
         recipe={"seed": 1},
         manifest="m",
         model="n",
+        batches="b",
     )
 
 

@@ -78,7 +78,7 @@ def test_a_grid_holds_every_picture_under_its_labels() -> None:
     rows = [[Image.new("RGB", (80, 60), colour) for colour in row] for row in colours]
     long = "a prompt that is a good deal longer than two small pictures are wide, and goes on"
     grid = lay_grid(rows, ["short", long], ["seed 1", "seed 2"], "title")
-    found = dict((colour, count) for count, colour in grid.getcolors(1 << 20) or [])
+    found = {colour: count for count, colour in grid.getcolors(1 << 20) or []}
     for colour in ((255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 0)):
         assert found[colour] == 80 * 60
     assert found[(20, 20, 20)] > 200  # ink of the labels

@@ -1,4 +1,4 @@
-"""What stands against a run is said before it begins, in one sentence, and leaves nothing behind."""
+"""What stands against a run is said before it begins, in one sentence; nothing is left behind."""
 
 import re
 from collections.abc import Callable
@@ -12,11 +12,13 @@ import torch
 from schemas.errors import DataError, DatasetError, DeviceError, KirokuError, RecipeError
 from schemas.recipes.train import TrainRecipe
 from train import train
-from train.setup import find_device
+from train.device import find_device
 
 Make = Callable[..., TrainRecipe]
 
-ARGUMENTS = "betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, differentiable, fused"
+ARGUMENTS = (
+    "betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, differentiable, fused"
+)
 
 
 def refused(kind: type[KirokuError], recipe: TrainRecipe, dataset: Path) -> str:
@@ -138,7 +140,7 @@ def test_cuda_that_is_not_there_is_never_replaced_in_silence() -> None:
     built = torch.version.cuda or "none"
     message = (
         f"there is no CUDA device for torch {torch.__version__} (built for CUDA: {built}): install"
-        " a CUDA build of torch (https://pytorch.org/get-started/locally), or train with --device"
+        " a CUDA build of torch (https://pytorch.org/get-started/locally), or use --device"
         " cpu"
     )
     with pytest.raises(DeviceError, match=f"^{re.escape(message)}$"):

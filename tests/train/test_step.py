@@ -1,4 +1,4 @@
-"""One step against a plain computation that shares no code with ours, and what a step may change."""
+"""One step against a plain computation that shares no code with ours; what a step may change."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -185,5 +185,5 @@ def test_a_loss_that_is_not_finite_stops_by_step_and_image(dataset: Path, recipe
     path = run.data.table.column("path")[row]
     assert str(caught.value) == (
         f"the loss is not finite at step 1 (images: {path}): lower optimizer.lr, or look at these"
-        " images; --resume goes on from the last state saved"
+        " images, then start anew with --overwrite"
     )

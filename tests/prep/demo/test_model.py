@@ -86,6 +86,6 @@ def test_the_tokenizer_knows_the_vocabulary_and_reads_anything(built: Path) -> N
     ]
     strange = "Ünseen 日本 <3 42"
     ids = tokenizer(strange).input_ids
-    assert tokenizer.decode(ids, skip_special_tokens=True) == "ünseen 日本 <3 4 2"
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "ünseen 日本 < 3 4 2"
     assert ids[0] == tokenizer.bos_token_id
     assert ids[-1] == tokenizer.eos_token_id == tokenizer.pad_token_id

@@ -1,0 +1,88 @@
+"""What the tests of the chain share: a booru of small drawings, a model, dataset folders."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from prep.dataset import Dataset
+from prep.demo import recipes
+from prep.demo.booru import running
+from prep.demo.model import build_model
+from prep.demo.site import Site
+from prep.demo.world import World
+from prep.init import write_recipes
+
+QUICK = ("fetch.requests_per_second=10", "fetch.files_per_second=50")
+MakeDataset = Callable[..., Path]
+Prep = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """240 posts of 96 pixels; a test that changes it takes its own."""
+    return World(posts=240, seed=0, size=96)
+
+
+@pytest.fixture(scope="session")
+def site(world: World) -> Iterator[Site]:
+    """The world, served without limits."""
+    with running(world) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's base model, built once."""
+    return build_model(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
+    """`make_dataset(site, name="dataset", **sets)`: a folder with the demo's recipes."""
+
+    def make(site: Site, name: str = "dataset", **sets: dict[str, object]) -> Path:
+        folder = tmp_path / name
+        prep = recipes.prep_recipe(site.url).model_dump(by_alias=True, exclude_defaults=True)
+        prep["fetch"] |= {"requests_per_second": 10, "files_per_second": 50}
+        prep["sets"] = sets or prep["sets"]
+        train = recipes.train_recipe(steps=2).model_dump(by_alias=True)
+        train["model"]["path"] = model.as_posix()
+        write_recipes(
+            folder,
+            type(recipes.prep_recipe(site.url)).model_validate(prep),
+            type(recipes.train_recipe(steps=2)).model_validate(train),
+        )
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def prep() -> Prep:
+    """`prep("status", folder)`: the command in a process of its own."""
+
+    def run(*words: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "prep", *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, **environment},
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def open_dataset() -> Callable[..., Dataset]:
+    """`open_dataset(folder, "tag.general=0.5")`: with keys changed for this time."""
+
+    def open_it(folder: Path, *changes: str) -> Dataset:
+        return Dataset.open(folder, changes)
+
+    return open_it
