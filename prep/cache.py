@@ -107,6 +107,8 @@ class Cache:
         return rows.take(newest.column("rank_max"))
 
     def _write(self, rows: pa.Table, old: Sequence[Path]) -> None:
+        # strays of a write that was killed must not complete the family written now
+        _remove(path for path in self.folder.glob("part-*.parquet") if path not in old)
         rows = self.table.sorted(rows)
         count = _parts_for(rows.num_rows)
         places = _places(rows.column(self.table.key[0]), count)
@@ -115,7 +117,7 @@ class Cache:
             part = rows.filter(pa.array(places == number)).combine_chunks()
             if path not in old or not read_parquet(path).equals(part):
                 write_parquet(path, part)
-        _remove(path for path in self.folder.glob("part-*.parquet") if path not in new)
+        _remove(path for path in old if path not in new)
 
 
 def fill(
@@ -141,7 +143,7 @@ def fill(
 
 
 def _parts_for(rows: int) -> int:
-    count = 1
+    count = min(rows, 1)
     while count < MOST_PARTS and rows > count * ROWS_PER_PART:
         count *= 2
     return count

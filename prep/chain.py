@@ -62,9 +62,7 @@ def run(dataset: Dataset, steps: Sequence[Step] = STEPS) -> list[str]:
     done = []
     for step in steps:
         if _why_stale(dataset, step):
-            say(f"{step.name} ...")
-            seal = step.work(dataset)
-            say(summary(step.name, seal))
+            say(summary(step.name, step.work(dataset)))
             done.append(step.name)
     return done
 

@@ -16,7 +16,6 @@ from prep.cache import fill
 from prep.dataset import REMOVED, Dataset
 from prep.seals import Drop, Seal
 from schemas.files import fingerprint, sha256_of
-from schemas.progress import say
 from schemas.tables import EXCLUDED, GROUPS, HASHES, MEMBERS
 from taggers.images import Unreadable, read, upright_rgb
 
@@ -72,7 +71,6 @@ def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
         path = dataset.path_of(GROUPS)
         GROUPS.write(path, pa.Table.from_pylist(rows, schema=GROUPS.schema))
         duplicates = sum(drop.reason == "duplicate" for drop in drops)
-        say(f"dedup: {count - duplicates} images stand for {count}")
         return seals.write_seal(
             dataset.root,
             STAGE,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-BLOCK = 2048  # rows compared at once with all later ones: bounds the memory, not the result
+BLOCK = 2048  # hashes compared at once with as many others: bounds the memory, not the result
 
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
@@ -55,8 +55,9 @@ def _blocks(
 ) -> Iterator[tuple[Indices, Indices, Indices]]:
     empty = np.empty(0, dtype=np.int64)
     yield empty, empty, empty
-    for start in range(0, len(hashes), BLOCK):
-        block = hashes[start : start + BLOCK, None]
-        distance = np.bitwise_count(block ^ others[None, :])
-        rows, columns = np.nonzero(distance <= bits)
-        yield rows + start, columns, distance[rows, columns].astype(np.int64)
+    for top in range(0, len(hashes), BLOCK):
+        for left in range(0, len(others), BLOCK):
+            block = hashes[top : top + BLOCK, None] ^ others[None, left : left + BLOCK]
+            distance = np.bitwise_count(block)
+            rows, columns = np.nonzero(distance <= bits)
+            yield rows + top, columns + left, distance[rows, columns].astype(np.int64)

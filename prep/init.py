@@ -86,6 +86,8 @@ def init(
     kind = KINDS[like]
     name = (trigger or _subject(query)) if kind.triggered else trigger
     prep = _prep(folder, kind, query, source, site, name)
+    # a folder is named from where the person stands, but read from where train.toml lies
+    base = _seen_from(folder, Path(base)) if base and Path(base).is_dir() else base
     train = _train(kind, base, name, folder.resolve().name)
     return write_recipes(folder, prep, train)
 

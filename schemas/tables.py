@@ -49,10 +49,11 @@ class Table:
                     f'{place}table {self.name}: column "{column.name}" is {found},'
                     f" not {column.type}: make it again with this version of kiroku"
                 )
-        table = table.select(self.schema.names).cast(self.schema)
+        table = table.select(self.schema.names)
         for column in self.schema:
             if not column.nullable and table.column(column.name).null_count:
                 raise DataError(f'{place}table {self.name}: column "{column.name}" has empty cells')
+        table = table.cast(self.schema)
         for name, rule in {"one row per key": self._unique, **self.rules}.items():
             broken = pc.sum(pc.invert(pc.fill_null(rule(table), False))).as_py() or 0
             if broken:

@@ -22,11 +22,11 @@ KAOMOJI = frozenset(
 def canonical(text: str) -> str:
     """Return the canonical form of a tag as a person or a site wrote it.
 
-    `\\(` and `\\)` lose their backslash where they pair, as prompts write them; a name such as
+    Parentheses lose their backslash where all have one, as prompts write them; a name such as
     `\\m/` or `\\(^o^)/` keeps its own.
     """
-    if text.count("\\(") == text.count("\\)"):
-        text = text.replace("\\(", "(").replace("\\)", ")")
+    if len(re.findall(r"\\[()]", text)) == len(re.findall(r"[()]", text)):
+        text = re.sub(r"\\([()])", r"\1", text)
     return re.sub(r"\s+", "_", text.strip()).lower()
 
 

@@ -100,50 +100,15 @@ def metadata_of(
     buckets: images per (width, height). seen: counts under ss_steps, ss_epoch and the like.
     started, finished: seconds since 1970. date: ISO 8601.
     """
-    optimizer, latents = recipe.optimizer, recipe.latents
-    text_lr = optimizer.lr if optimizer.text_encoder_lr is None else optimizer.text_encoder_lr
     values: dict[str, Any] = {
         "ss_session_id": fingerprint(recipe.model_dump(mode="json"), model_hash),
         "ss_training_started_at": started,
         "ss_training_finished_at": finished,
         "ss_output_name": name,
-        "ss_learning_rate": optimizer.lr,
-        "ss_unet_lr": optimizer.lr,
-        "ss_text_encoder_lr": text_lr,
-        "ss_lr_scheduler": optimizer.schedule,
-        "ss_lr_warmup_steps": optimizer.warmup,
-        "ss_max_grad_norm": optimizer.clip,
-        "ss_optimizer": optimizer.name + _arguments(optimizer.args),
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": recipe.adapter.dim,
-        "ss_network_alpha": recipe.adapter.alpha,
-        "ss_network_args": json.dumps({"blocks": recipe.adapter.blocks}),
-        "ss_mixed_precision": {"fp32": "no"}.get(recipe.steps.precision, recipe.steps.precision),
-        "ss_full_fp16": False,
-        "ss_gradient_checkpointing": recipe.steps.checkpointing,
-        "ss_gradient_accumulation_steps": recipe.steps.accumulate,
-        "ss_total_batch_size": recipe.steps.batch,
-        "ss_seed": recipe.seed,
-        "ss_clip_skip": recipe.model.clip_skip,
-        "ss_max_token_length": recipe.caption.tokens,
-        "ss_shuffle_caption": recipe.caption.shuffle,
-        "ss_prior_loss_weight": recipe.loss.prior_weight,
-        "ss_noise_offset": None,
-        "ss_min_snr_gamma": None,
-        "ss_loss_type": "l2",
-        "ss_zero_terminal_snr": False,
-        "ss_base_model_version": "sd_v1",
-        "ss_v2": False,
-        "ss_sd_model_name": Path(recipe.model.path).name,
         "ss_new_sd_model_hash": model_hash,
-        "ss_vae_name": Path(recipe.model.vae).name if recipe.model.vae else None,
         "ss_new_vae_hash": vae_hash,
-        "ss_resolution": f"({latents.resolution}, {latents.resolution})",
-        "ss_enable_bucket": True,
-        "ss_bucket_no_upscale": not latents.upscale,
-        "ss_min_bucket_reso": latents.min,
-        "ss_max_bucket_reso": latents.max,
         "ss_bucket_info": json.dumps(_bucket_info(buckets)),
+        **_recipe_of(recipe),
         **_data_of(manifest),
         **{f"ss_{key}": value for key, value in seen.items()},
         "modelspec.sai_model_spec": "1.0.0",
@@ -151,11 +116,54 @@ def metadata_of(
         "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.date": date,
-        "modelspec.resolution": f"{latents.resolution}x{latents.resolution}",
+        "modelspec.resolution": f"{recipe.latents.resolution}x{recipe.latents.resolution}",
         "modelspec.prediction_type": recipe.model.prediction,
         "modelspec.encoder_layer": recipe.model.clip_skip,
     }
     return {key: str(value) for key, value in values.items()}
+
+
+def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
+    """Return what the metadata tells of the recipe; what this trainer does not do is None."""
+    model, latents, optimizer = recipe.model, recipe.latents, recipe.optimizer
+    text_lr = optimizer.lr if optimizer.text_encoder_lr is None else optimizer.text_encoder_lr
+    precision = recipe.steps.precision
+    return {
+        "ss_base_model_version": "sd_v1",
+        "ss_v2": False,
+        "ss_sd_model_name": Path(model.path).name,
+        "ss_vae_name": Path(model.vae).name if model.vae else None,
+        "ss_clip_skip": model.clip_skip,
+        "ss_zero_terminal_snr": False,
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": recipe.adapter.dim,
+        "ss_network_alpha": recipe.adapter.alpha,
+        "ss_network_args": json.dumps({"blocks": recipe.adapter.blocks}),
+        "ss_learning_rate": optimizer.lr,
+        "ss_unet_lr": optimizer.lr,
+        "ss_text_encoder_lr": text_lr,
+        "ss_lr_scheduler": optimizer.schedule,
+        "ss_lr_warmup_steps": optimizer.warmup,
+        "ss_max_grad_norm": optimizer.clip,
+        "ss_optimizer": optimizer.name + _arguments(optimizer.args),
+        "ss_mixed_precision": "no" if precision == "fp32" else precision,
+        "ss_full_fp16": False,
+        "ss_gradient_checkpointing": recipe.steps.checkpointing,
+        "ss_gradient_accumulation_steps": recipe.steps.accumulate,
+        "ss_total_batch_size": recipe.steps.batch,
+        "ss_seed": recipe.seed,
+        "ss_max_token_length": recipe.caption.tokens,
+        "ss_shuffle_caption": recipe.caption.shuffle,
+        "ss_loss_type": "l2",
+        "ss_prior_loss_weight": recipe.loss.prior_weight,
+        "ss_noise_offset": None,
+        "ss_min_snr_gamma": None,
+        "ss_resolution": f"({latents.resolution}, {latents.resolution})",
+        "ss_enable_bucket": True,
+        "ss_bucket_no_upscale": not latents.upscale,
+        "ss_min_bucket_reso": latents.min,
+        "ss_max_bucket_reso": latents.max,
+    }
 
 
 def _arguments(args: Mapping[str, Any]) -> str:

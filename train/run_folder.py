@@ -25,6 +25,7 @@ import torch
 from schemas.errors import DatasetError, ModelError, RecipeError
 from schemas.files import write_bytes, write_json, write_text
 from schemas.recipes.train import TrainRecipe
+from schemas.recipes.write import to_toml
 
 WITHOUT_EFFECT = ("out", "data", "sample", "save")  # recipe keys that do not shape the weights
 
@@ -95,7 +96,8 @@ class RunFolder:
             )
         if not overwrite:
             kind = "a finished run" if self.result.is_file() else "a run that was not finished"
-            way = "" if self.result.is_file() else "--resume goes on with it, "
+            on = self.states() and not self.result.is_file()
+            way = "--resume goes on with it, " if on else ""
             raise DatasetError(
                 f"{self.path} holds {kind}: {way}--overwrite throws it away and starts anew,"
                 " another `out` keeps both"
@@ -106,7 +108,7 @@ class RunFolder:
         if self.path.is_dir():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.recipe, to_toml(recipe.model_dump(by_alias=True)))
+        write_text(self.recipe, to_toml(recipe, comments=False))
 
     def states(self) -> list[Path]:
         """Return the states, the newest last."""
@@ -194,32 +196,6 @@ def logged_losses(folder: RunFolder) -> list[float]:
 def write_result(folder: RunFolder, result: Mapping[str, Any]) -> None:
     """Mark the run as finished."""
     write_json(folder.result, dict(result))
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    """Return tables of plain values as TOML; what is None is left out."""
-    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml(value)}" for key, value in plain.items() if value is not None]
-    for key, table in values.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{key}]"]
-            lines += [f"{name} = {_toml(v)}" for name, v in table.items() if v is not None]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        case list() | tuple():
-            return f"[{', '.join(map(_toml, value))}]"
-        case Mapping():
-            inner = (f"{json.dumps(str(key))} = {_toml(v)}" for key, v in value.items())
-            return f"{{ {', '.join(inner)} }}" if value else "{}"
-        case _:
-            return repr(value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

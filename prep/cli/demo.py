@@ -1,6 +1,7 @@
 """`prep demo`: the real commands, one after the other, on the embedded booru."""
 
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,13 +15,22 @@ from prep.demo.world import World
 from prep.init import write_recipes
 from schemas.progress import say
 from schemas.recipes.load import PREP_FILE, load_prep, load_train
-from train.loop import RunResult, train
+from train.loop import train
+from train.run_folder import RunFolder
 
 PORT = 8765  # always the same, so that `prep fetch` finds the booru when it is started again
 STEPS = 120
 
 
-def demo(folder: Path, *, steps: int = STEPS) -> RunResult:
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo ends with."""
+
+    adapter: Path
+    grid: Path
+
+
+def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
     """Fetch, dedup, tag, caption, choose, encode and train in `folder`; go on where it stopped."""
     world = World(recipes.POSTS, recipes.SEED, recipes.SIZE)
     with running(world, _port(folder)) as site:
@@ -32,12 +42,16 @@ def demo(folder: Path, *, steps: int = STEPS) -> RunResult:
         say(f"demo: a booru of drawings at {site.url}, a dataset in {folder}")
         chain.run(dataset, ALL)
     recipe = load_train(dataset.train_file)
-    run = folder / recipe.out
-    result = train(recipe, folder, resume=run.exists())
-    say(f"demo: done. Look at {result.grid}, and at {folder / PREP_FILE}, then change it:")
-    say(f"  prep status {folder}    prep run {folder}    train {dataset.train_file} --overwrite")
-    say(f"  python -m prep.demo.booru --port {urlsplit(site.url).port} serves the booru again")
-    return result
+    run = RunFolder((folder / recipe.out).resolve())
+    if run.result.is_file():
+        say(f"demo: trained already; `train {dataset.train_file} --overwrite` does it again")
+    else:
+        train(recipe, folder, resume=bool(run.states()), overwrite=not run.states())
+    say(f"demo: done. See `prep status {folder}`, and the two recipes in {folder}")
+    say(
+        f"demo: `python -m prep.demo.booru --port {urlsplit(site.url).port}` serves the booru again"
+    )
+    return DemoResult(run.adapter, max(run.samples.glob("*.png")))
 
 
 def _port(folder: Path) -> int:

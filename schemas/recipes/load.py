@@ -38,10 +38,10 @@ TYPES = {
 }
 
 BOUNDS = {
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "{ge} or more",
-    "less_than": "less than {lt}",
-    "less_than_equal": "{le} or less",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
     "multiple_of": "a multiple of {multiple_of}",
     "too_short": "at least {min_length} long",
 }

@@ -2,6 +2,7 @@
 
 import re
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -62,6 +63,11 @@ class FetchSection(Section):
     def _web_address(cls, site: str) -> str:
         if not re.match(r"https?://[^/\s]+", site):
             raise ValueError(f'"{site}" is no web address: it starts with https:// or http://')
+        if "@" in urlsplit(site).netloc:
+            raise ValueError(
+                "a login in the address would be written into logs:"
+                " set KIROKU_LOGIN and KIROKU_API_KEY instead"
+            )
         return site.rstrip("/")
 
 

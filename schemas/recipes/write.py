@@ -12,7 +12,10 @@ COLUMN = 40  # where comments start, if the line leaves room
 
 
 def to_toml(recipe: Section, *, hidden: Iterable[str] = (), comments: bool = True) -> str:
-    """Return the recipe as TOML that reads back equal. `hidden`: dotted keys left out at their defaults."""
+    """Return the recipe as TOML that reads back equal.
+
+    `hidden`: dotted keys that are left out where they have their default.
+    """
     lines = _table(recipe, (), frozenset(hidden), comments)
     return "\n".join(lines).strip("\n") + "\n"
 

@@ -76,7 +76,8 @@ def dataset(tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]
         Image.fromarray(pixels).save(written, format="PNG")
         md5 = hashlib.md5(written.getvalue()).hexdigest()
         (images / f"{md5}.png").write_bytes(written.getvalue())
-        changes = {"width": size[0], "height": size[1], "repeats": 1 + number % 3}
+        changes: dict[str, Any] = {"width": size[0], "height": size[1]}
+        changes |= {"repeats": 1 + number % 3, "group": f"group {number}"}
         if number == 5:
             changes |= {"set": "plain", "is_reg": True}
         rows.append(manifest_row(md5, **changes))

@@ -9,8 +9,9 @@ import pytest
 
 from schemas.command import run
 from schemas.recipes.train import TrainRecipe
+from schemas.recipes.write import to_toml
 from train.cli import app
-from train.run_folder import RunFolder, to_toml
+from train.run_folder import RunFolder
 
 Make = Callable[..., TrainRecipe]
 
@@ -18,7 +19,7 @@ Make = Callable[..., TrainRecipe]
 @pytest.fixture
 def recipe_file(dataset: Path, recipe: Make) -> Path:
     path = dataset / "train.toml"
-    path.write_text(to_toml(recipe().model_dump(by_alias=True)), encoding="utf-8")
+    path.write_text(to_toml(recipe()), encoding="utf-8")
     return path
 
 

@@ -26,7 +26,7 @@ LONG = {
     "optimizer": {"schedule": "cosine", "warmup": 2},
     "caption": {"tokens": 75},
     "save": {"every": 2},
-    "validate": {"share": 0.2},
+    "validate": {"share": 0.3},
 }
 
 
@@ -172,6 +172,19 @@ def test_a_run_is_not_overwritten_unasked(stopped: Path, recipe: Make) -> None:
     message = f"{run} holds a finished run: there is nothing to resume"
     with pytest.raises(DatasetError, match=f"^{re.escape(message)}$"):
         train(recipe(), stopped, resume=True, device="cpu")
+
+
+def test_a_run_killed_before_its_first_state_can_only_start_anew(
+    stopped: Path, recipe: Make
+) -> None:
+    run = RunFolder(stopped / "runs/first")
+    run.states()[0].unlink()
+    message = (
+        f"{run.path} holds a run that was not finished: --overwrite throws it away and starts anew,"
+        " another `out` keeps both"
+    )
+    with pytest.raises(DatasetError, match=f"^{re.escape(message)}$"):
+        train(recipe(), stopped, device="cpu")
 
 
 def test_what_is_no_run_is_never_thrown_away(dataset: Path, recipe: Make) -> None:

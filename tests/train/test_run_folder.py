@@ -1,42 +1,13 @@
 """The resolved recipe as TOML, the log and the states of a run."""
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.errors import ModelError
-from train.run_folder import RunFolder, State, load_state, save_state, to_toml, trim_log
-
-PLAIN = st.one_of(
-    st.booleans(),
-    st.integers(-(2**60), 2**60),
-    st.floats(allow_nan=False),
-    st.text(st.characters(codec="utf-8")),
-)
-VALUE = st.recursive(
-    PLAIN,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab é."), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-KEY = st.text("abc_", min_size=1)
-
-
-@given(st.dictionaries(KEY, PLAIN), st.dictionaries(KEY, st.dictionaries(KEY, VALUE)))
-def test_toml_reads_back_as_it_was(plain: dict[str, Any], tables: dict[str, Any]) -> None:
-    values = plain | tables
-    assert tomllib.loads(to_toml(values)) == values
-
-
-def test_what_is_none_is_left_out() -> None:
-    assert to_toml({"a": None, "t": {"b": None, "c": 1}}) == "\n[t]\nc = 1\n"
+from train.run_folder import RunFolder, State, load_state, save_state, trim_log
 
 
 def state(step: int) -> State:

@@ -157,6 +157,7 @@ def test_validation_is_the_same_for_every_seed(dataset: Path, recipe: Make) -> N
         for seed in (1, 2)
     }
     assert len(found) == 1
+    assert None not in found
     assert validation_loss(ready(recipe(), dataset)) is None
 
 

@@ -1,0 +1,145 @@
+"""Listing posts to the end through pybooru, against a server that pages as Danbooru does."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from prep.booru import client as module
+from prep.booru.client import FIELDS, BooruClient
+from prep.booru.credentials import Credentials
+from schemas.errors import KirokuError, QueryError, SiteError
+
+KEY = "s3cret-key"
+
+
+def client_of(site: str, credentials: Credentials = Credentials()) -> BooruClient:
+    return BooruClient(site, credentials, requests_per_second=1e6, files_per_second=1e6)
+
+
+def booru(ids: list[int], hidden: set[int], answer: Any) -> Callable[[Any], Any]:
+    """Newest first; a page is cut before hidden posts are taken out of it."""
+
+    def posts(asked: Any) -> Any:
+        page, limit = asked.query["page"], int(asked.query["limit"])
+        if page.startswith("b"):
+            listed = [n for n in ids if n < int(page[1:])][:limit]
+        else:
+            listed = ids[(int(page) - 1) * limit :][:limit]
+        return answer(body=json.dumps([{"id": n} for n in listed if n not in hidden]).encode())
+
+    return posts
+
+
+@pytest.fixture(autouse=True)
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 4)
+
+
+def test_pages_go_down_by_id_until_the_empty_one(server: Any, answer: Any) -> None:
+    ids = list(range(30, 10, -1))
+    server.answers = booru(ids, {29, 28, 20}, answer)
+    pages = [[post["id"] for post in page] for page in client_of(server.url).posts("hat solo")]
+    assert [post for page in pages for post in page] == [n for n in ids if n not in {29, 28, 20}]
+    assert len(pages[0]) == 2  # a short page in the middle ends nothing
+    assert [asked.query["page"] for asked in server.asked] == [
+        "1", *(f"b{min(page)}" for page in pages)
+    ]  # fmt: skip
+    for asked in server.asked:
+        assert asked.path == "/posts.json"
+        assert asked.query["tags"] == "hat solo"
+        assert asked.query["limit"] == "4"
+        assert asked.query["only"] == FIELDS
+
+
+def test_an_order_is_listed_by_page_number_up_to_the_limit(server: Any, answer: Any) -> None:
+    server.answers = booru(list(range(30, 10, -1)), set(), answer)
+    pages = list(client_of(server.url).posts("hat order:score", limit=9))
+    assert [asked.query["page"] for asked in server.asked] == ["1", "2", "3"]
+    assert sum(map(len, pages)) >= 9
+
+
+@pytest.mark.parametrize("limit", [0, 4 * 1000 + 1])
+def test_an_order_without_a_limit_is_told_before_anything_is_asked(
+    server: Any, limit: int
+) -> None:
+    with pytest.raises(QueryError) as told:
+        next(client_of(server.url).posts("hat order:score", limit=limit))
+    assert str(told.value) == (
+        'query "hat order:score": the site lists by id when it lists all,'
+        " so `order:` needs a limit on the set, at most 200000"
+    )
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"success": true}', b"[1]", b'[{"md5": "a"}]', b'"a"',
+                                  b'[{"id": "7"}]'])  # fmt: skip
+def test_what_is_no_list_of_posts_is_told(server: Any, answer: Any, body: bytes) -> None:
+    server.answers = [answer(body=body)]
+    with pytest.raises(SiteError) as told:
+        list(client_of(server.url).posts("hat"))
+    assert str(told.value) == f"{server.url} answered something that is no list of posts"
+
+
+def test_a_page_that_is_no_json_is_told(server: Any, answer: Any) -> None:
+    server.answers = [answer(body=b"<!doctype html>")]
+    with pytest.raises(SiteError) as told:
+        client_of(server.url).reach()
+    assert str(told.value) == (
+        f"{server.url} answered something that is no JSON"
+        " (JSON Error: Expecting value in line 1 column 1): is it a site with Danbooru's API?"
+    )
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 406, 410, 422, 451, 500])
+def test_no_status_reaches_pybooru_and_no_text_holds_the_key(
+    server: Any, answer: Any, status: int
+) -> None:
+    server.answers = [answer(status, b"{}")]
+    client = client_of(server.url, Credentials("me", KEY))
+    with pytest.raises(KirokuError) as told:
+        list(client.posts("hat"))
+    assert KEY not in str(told.value)
+    assert KEY not in repr(client) + repr(client.session) + repr(client._api)
+    assert len(server.asked) == 1
+
+
+def test_a_site_that_is_not_there_is_told(nobody: str) -> None:
+    with pytest.raises(SiteError) as told:
+        client_of(f"http://{nobody}").reach()
+    assert str(told.value) == (
+        f"{nobody} cannot be reached (no connection):"
+        " check the address and your connection, then run the command again"
+    )
+
+
+def test_the_key_goes_to_the_api_as_basic_auth_and_not_to_files(server: Any, other: Any) -> None:
+    client = client_of(server.url, Credentials("me", KEY))
+    client.reach()
+    client.session.file(other.url + "/a.png").close()
+    (asked,) = server.asked
+    expected = base64.b64encode(f"me:{KEY}".encode()).decode()
+    assert asked.headers["authorization"] == f"Basic {expected}"
+    assert KEY not in str(asked.query)
+    assert asked.headers["user-agent"].endswith(" (by me)")
+    assert KEY not in str(other.asked[0])
+    assert expected not in str(other.asked[0])
+
+
+def test_the_level_of_the_account(server: Any, answer: Any) -> None:
+    server.answers = [answer(body=b'{"level_string": "Gold"}')]
+    assert client_of(server.url, Credentials("me", KEY)).level() == "gold"
+    assert client_of(server.url).level() == "anonymous"
+    assert [asked.path for asked in server.asked] == ["/profile.json"]
+
+
+def test_a_profile_that_is_none_is_told(server: Any, answer: Any) -> None:
+    with pytest.raises(SiteError) as told:
+        client_of(server.url, Credentials("me", KEY)).level()
+    assert str(told.value) == f"{server.url} answered something that is no profile"
+
+
+def test_a_site_of_this_network_needs_no_dot_in_its_name() -> None:
+    assert client_of("http://booru:3000")._api.site_url == "http://booru:3000"
