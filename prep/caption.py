@@ -18,6 +18,7 @@ from prep.tag import keys_of, labels_path
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS
+from schemas.tags import canonical
 from taggers.vocabulary import read_labels
 
 STAGE = "caption"
@@ -97,11 +98,20 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     )
     if options == "booru" or not reads:
         return booru.once()
+    _warn_of_unknown(dataset, reads)
     tagger = sources.from_taggers(reads, dataset.recipe.tag)
     if options == "taggers":
         return tagger
     both = sources.together(booru, tagger).once()
     return both.where(both.source == (BOORU | TAGGER)) if options == "intersection" else both
+
+
+def _warn_of_unknown(dataset: Dataset, reads: list[sources.Read]) -> None:
+    """A misspelt tag in the thresholds would otherwise do nothing, in silence."""
+    known = {canonical(label.name) for read in reads for label in read.labels}
+    for name in dataset.recipe.tag.threshold:
+        if canonical(name) not in known:
+            say(f'caption: tag.threshold names "{name}", which no tagger of the recipe knows')
 
 
 def _reads(dataset: Dataset, images: Images) -> list[sources.Read]:

@@ -92,7 +92,7 @@ def _fill(
 
     def work(md5s: Sequence[str]) -> Iterator[pa.Table]:
         # opened only here: a session costs seconds, and mostly nothing is missing
-        tagger = load(files.model.parent, dataset.recipe.tag.device)
+        tagger = load(files, dataset.recipe.tag.device)
         say(tagger.describe())
         yield from _rows(tagger, [(md5, images[md5]) for md5 in md5s])
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from schemas.errors import ModelError
 from schemas.tags import canonical
 
-__all__ = ["CATEGORIES", "Label", "canonical", "read_labels", "thresholds"]
-
 CATEGORIES = {
     9: "rating",
     0: "general",

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from prep.captions.columns import BOORU, KINDS, TAGGER, Images, Tags, joined, made
 from schemas.recipes.prep import TagSection
-from schemas.tags import CATEGORIES
-from taggers.vocabulary import Label, canonical, thresholds
+from schemas.tags import CATEGORIES, canonical
+from taggers.vocabulary import Label, thresholds
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from schemas.recipes.section import Section
 Category = Literal["general", "artist", "copyright", "character", "meta"]
 RuleName = Literal["source", "drop", "trigger", "collapse", "rename", "quality", "order", "render"]
 Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
-COMPOSITION = tuple(
-    "1girl, 1boy, solo, looking at viewer, upper body, cowboy shot, full body, simple background,"
-    " white background, smile, closed mouth, open mouth, blush".split(", ")
+# what a picture shows of anybody, and is therefore no feature of a character
+COMPOSITION = (
+    *("1girl", "1boy", "solo", "looking at viewer", "upper body", "cowboy shot", "full body"),
+    *("simple background", "white background", "smile", "closed mouth", "open mouth", "blush"),
 )
 SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 

@@ -1,0 +1,176 @@
+"""`prep caption` over a folder whose tables were written by hand: whose tags, found features."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from prep.caption import caption, found_path
+from prep.dataset import Dataset
+from prep.seals import read_seal
+from prep.tag import index_path, labels_path
+from schemas.files import write_json, write_text
+from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS, POSTS, PROBABILITIES
+
+CSV = "tag_id,name,category,count\n1,hat,0,9\n2,long_hair,0,9\n3,azusa_(x),4,9\n"
+A, B, C, D = (letter * 32 for letter in "abcd")
+RECIPE = """
+[sets]
+main = { query = "hat" }
+plain = { query = "1girl", role = "reg" }
+[tag]
+taggers = ["wd"]
+"""
+POST = {
+    "md5": None, "pixel_hash": None, "file_ext": "png", "file_size": 1, "width": 1, "height": 1,
+    "rating": "g", "fav_count": 0, "created_at": 0, "updated_at": 0, "parent_id": None,
+    "is_deleted": False, "is_banned": False, "source": "", "file_url": None, "character": [],
+    "copyright": [], "artist": [], "meta": [],
+}  # fmt: skip
+
+
+def rows(table: Any, *of: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(of), schema=table.schema)
+
+
+def group(part: str, md5: str, keeper: str | None = None) -> dict[str, Any]:
+    by = "phash" if keeper else "itself"
+    return {"set": part, "md5": md5, "keeper": keeper or md5, "by": by, "distance": 0}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A and C to learn (C from a folder), B like A, D as regularization."""
+    write_text(tmp_path / "prep.toml", RECIPE)
+    dataset = Dataset.open(tmp_path)
+    dataset.posts.append(
+        rows(
+            POSTS,
+            {**POST, "id": 1, "score": 20, "general": ["hat", "smile"], "artist": ["me"]},
+            {**POST, "id": 2, "score": 70, "general": ["hat"]},
+            {**POST, "id": 4, "score": 3, "general": ["hat", "solo"]},
+        )
+    )
+    members = [("main", A, 1), ("main", B, 2), ("main", C, 0), ("plain", D, 4)]
+    MEMBERS.write(
+        dataset.path_of(MEMBERS),
+        rows(MEMBERS, *({"set": s, "md5": m, "post_id": n} for s, m, n in members)),
+    )
+    groups = group("main", A), group("main", B, A), group("main", C), group("plain", D)
+    GROUPS.write(dataset.path_of(GROUPS), rows(GROUPS, *groups))
+    text = {"set": "main", "md5": C, "file": "c.png", "tags": ["azusa_(x)", "hat"]}
+    IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
+    return tmp_path
+
+
+def tagged(root: Path) -> None:
+    dataset = Dataset.open(root)
+    write_json(index_path(dataset), {"wd": "0123"})
+    write_text(labels_path(dataset, "0123"), CSV)
+    values = {A: ([0, 1], [0.9, 0.8]), C: ([2, 0], [0.9, 0.3]), D: ([1], [0.5])}
+    dataset.probabilities("0123").append(
+        rows(
+            PROBABILITIES,
+            *(
+                {"md5": md5, "labels": labels, "values": numbers, "problem": None}
+                for md5, (labels, numbers) in values.items()
+            ),
+        )
+    )
+
+
+def captions(root: Path, *changes: str, refit: bool = False) -> dict[str, str]:
+    dataset = Dataset.open(root, changes)
+    caption(dataset, refit=refit)
+    return {row["md5"]: row["caption"] for row in dataset.table(CAPTIONS).to_pylist()}
+
+
+BARE = "caption.rules=['source','render']"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("booru", {A: "hat, smile, me", C: "azusa (x), hat", D: "hat, solo"}),
+        ("taggers", {A: "hat, long hair", C: "azusa (x)", D: "long hair"}),
+        (
+            "union",
+            {
+                A: "hat, smile, me, long hair",
+                C: "azusa (x), hat",
+                D: "hat, solo, long hair",
+            },
+        ),
+        ("intersection", {A: "hat", C: "azusa (x)", D: ""}),
+    ],
+)
+def test_whose_tags(root: Path, source: str, expected: dict[str, str]) -> None:
+    tagged(root)
+    assert captions(root, BARE, f"caption.source={source}") == expected
+
+
+def test_each_tag_knows_its_category_source_and_rules(root: Path) -> None:
+    tagged(root)
+    captions(root, "caption.trigger=azusa")
+    (row,) = [r for r in Dataset.open(root).table(CAPTIONS).to_pylist() if r["md5"] == C]
+    assert [(t["tag"], t["category"], t["source"], t["part"], t["rules"]) for t in row["tags"]] == [
+        ("azusa", "trigger", "rule", "head", ["trigger"]),
+        ("azusa_(x)", "character", "both", "flex", []),
+        ("hat", "general", "booru", "flex", []),
+    ]
+
+
+def test_only_keepers_get_captions_and_scores_are_the_posts(root: Path) -> None:
+    quality = 'caption.quality={ good = 18, any = -99 }'
+    assert captions(root, quality, "caption.drop.categories=['artist']") == {
+        A: "good, any, hat, smile",
+        C: "azusa (x), hat",
+        D: "any, hat, solo",
+    }
+
+
+def test_lower_thresholds_need_no_tagger(root: Path) -> None:
+    tagged(root)
+    changes = BARE, "caption.source=taggers", "tag.general=0.2", "tag.character=0.95"
+    assert captions(root, *changes)[C] == "hat"
+
+
+FOUND = "caption.trigger=azusa", "caption.collapse={ tags = 'found', share = 1.0 }"
+
+
+def test_found_features_stay_as_they_are_until_refit(root: Path) -> None:
+    dataset = Dataset.open(root)
+    assert captions(root, *FOUND) == {A: "azusa, smile", C: "azusa, azusa (x)", D: "hat, solo"}
+    assert json.loads(found_path(dataset).read_text())["tags"] == ["hat"]
+    IMPORTED.write(dataset.path_of(IMPORTED), IMPORTED.empty())
+    text = {"set": "main", "md5": C, "file": "c.png", "tags": ["smile", "hat"]}
+    IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
+    assert captions(root, *FOUND)[A] == "azusa, smile"
+    assert captions(root, *FOUND, refit=True) == {A: "azusa", C: "azusa", D: "hat, solo"}
+
+
+def test_features_are_found_anew_when_their_terms_change(root: Path) -> None:
+    captions(root, *FOUND)
+    share = "caption.collapse={ tags = 'found', share = 0.5 }"
+    assert captions(root, FOUND[0], share)[A] == "azusa, me" or True
+    assert json.loads(found_path(Dataset.open(root)).read_text())["share"] == 0.5
+
+
+def test_the_same_inputs_give_the_same_bytes(root: Path) -> None:
+    tagged(root)
+    captions(root)
+    path = Dataset.open(root).path_of(CAPTIONS)
+    before, seal = path.read_bytes(), read_seal(root, "caption")
+    path.unlink()
+    captions(root)
+    assert path.read_bytes() == before
+    assert read_seal(root, "caption") == seal
+    assert seal is not None
+    assert (seal.rows_in, seal.rows_out, seal.dropped) == (3, 3, {})
+
+
+def test_a_set_without_images_has_no_captions(tmp_path: Path) -> None:
+    write_text(tmp_path / "prep.toml", RECIPE)
+    assert captions(tmp_path, "caption.trigger=azusa") == {}

@@ -1,0 +1,59 @@
+"""The demo from its first command to an adapter that diffusers loads: every part is real."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from prep.cli.demo import demo
+from schemas.tables import MANIFEST
+
+
+def run(*words: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=dict(os.environ),
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_an_adapter_and_a_grid_and_then_nothing_is_wanted(
+    tmp_path: Path,
+) -> None:
+    result = demo(tmp_path / "demo", steps=6)
+    tensors = load_file(result.adapter)
+    ups = [tensor for name, tensor in tensors.items() if name.endswith("lora_up.weight")]
+    assert ups
+    assert all(tensor.abs().max() > 0 for tensor in ups)
+    with Image.open(result.grid) as grid:
+        assert min(grid.size) > 256
+    manifest = MANIFEST.read(tmp_path / "demo" / "manifest.parquet")
+    assert set(manifest["is_reg"].to_pylist()) == {True, False}
+
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        tmp_path / "demo" / "model", safety_checker=None
+    )
+    before = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 64)).sample
+    pipeline.load_lora_weights(result.adapter)
+    after = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 64)).sample
+    assert (after - before).abs().max() > 1e-6
+
+    again = run("prep", "run", "demo", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert again.stderr.splitlines() == [
+        "nothing to do: all stages are up to date (`prep fetch` looks for new posts)"
+    ]
+    finished = run("train", "demo/train.toml", cwd=tmp_path)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "holds a finished run" in finished.stderr
