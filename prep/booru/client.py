@@ -67,7 +67,13 @@ class BooruClient:
                 if page > -(-limit // PAGE):
                     return
             else:
-                page = f"b{min(int(post['id']) for post in posts)}"
+                lowest = min(int(post["id"]) for post in posts)
+                if page == f"b{lowest}":
+                    raise SiteError(
+                        f"{self.site} lists post {lowest} again on the page below it:"
+                        " is it a site with Danbooru's API?"
+                    )
+                page = f"b{lowest}"
 
     def level(self) -> str:
         """The account's level in the site's words; "anonymous" without one."""

@@ -31,7 +31,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Tags:
-    """One element per tag of an image, in the order in which captions will have them."""
+    """One element per tag of an image: image by image, in the order that captions will have."""
 
     names: tuple[str, ...]  # canonical; `tag` points in here
     image: Ints
@@ -108,9 +108,12 @@ def made(
 
 
 def joined(first: Tags, second: Tags) -> Tags:
-    """Return the tags of both, the first's before the second's. Both have the same names."""
+    """Return the tags of both, image by image, the first's before the second's.
+
+    Both have the same names.
+    """
     assert first.names == second.names
-    return Tags(
+    both = Tags(
         first.names,
         np.concatenate([first.image, second.image]),
         np.concatenate([first.tag, second.tag]),
@@ -118,3 +121,4 @@ def joined(first: Tags, second: Tags) -> Tags:
         np.concatenate([first.source, second.source]),
         np.concatenate([first.touched, second.touched]),
     )
+    return both.take(np.argsort(both.image, kind="stable"))

@@ -53,7 +53,7 @@ class Trigger:
         learnt = np.flatnonzero(~images.is_reg)
         new = made(wider.names, learnt, np.repeat(code, len(learnt)), "trigger", RULE, bit)
         held = wider.where((wider.tag != code) | images.is_reg[wider.image])
-        return _by_image(joined(new, held))
+        return joined(new, held)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Quality:
         if not image:
             return tags
         new = made(wider.names, np.concatenate(image), np.concatenate(tag), "quality", RULE, bit)
-        return _by_image(joined(wider, new)).once()
+        return joined(wider, new).once()
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,3 @@ def _touch(tags: Tags, mask: np.ndarray, bit: int) -> Tags:
     touched = tags.touched.copy()
     touched[mask] |= np.uint64(bit)
     return replace(tags, touched=touched)
-
-
-def _by_image(tags: Tags) -> Tags:
-    return tags.take(np.argsort(tags.image, kind="stable"))

@@ -86,7 +86,7 @@ def from_taggers(reads: Sequence[Read], options: TagSection) -> Tags:
 
 
 def together(first: Tags, second: Tags) -> Tags:
-    """Return both over one list of names, the first's tags before the second's."""
+    """Return both over one list of names, image by image, the first's tags before the second's."""
     wider, codes = first.with_names(second.names)
     moved = made(wider.names, second.image, codes[second.tag], second.category, 0)
     other = Tags(wider.names, moved.image, moved.tag, moved.category, second.source, second.touched)

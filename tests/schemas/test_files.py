@@ -28,6 +28,12 @@ values = st.recursive(
 )
 
 
+def broken_off(path: Path, fault: BaseException) -> None:
+    with writing(path) as aside:
+        aside.write_text("half")
+        raise fault
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -63,9 +69,8 @@ def test_a_fault_in_the_block_leaves_the_old_file_and_nothing_aside(
 ) -> None:
     file = tmp_path / "a.txt"
     write_text(file, "old")
-    with pytest.raises(type(fault)), writing(file) as aside:
-        aside.write_text("half")
-        raise fault
+    with pytest.raises(type(fault)):
+        broken_off(file, fault)
     assert file.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -73,9 +78,8 @@ def test_a_fault_in_the_block_leaves_the_old_file_and_nothing_aside(
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told(tmp_path: Path, code: int) -> None:
     file = tmp_path / "a.txt"
-    with pytest.raises(DiskError) as told, writing(file) as aside:
-        aside.write_text("half")
-        raise OSError(code, os.strerror(code))
+    with pytest.raises(DiskError) as told:
+        broken_off(file, OSError(code, os.strerror(code)))
     assert str(told.value) == (
         f"no space left to write {file}: free some, then run the command again"
     )
@@ -85,8 +89,8 @@ def test_a_full_disk_is_told(tmp_path: Path, code: int) -> None:
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_missing_permission_is_told(tmp_path: Path, code: int) -> None:
     file = tmp_path / "a.txt"
-    with pytest.raises(DiskError) as told, writing(file):
-        raise OSError(code, os.strerror(code))
+    with pytest.raises(DiskError) as told:
+        broken_off(file, OSError(code, os.strerror(code)))
     assert str(told.value) == (
         f"no permission to write {file}: change it, or choose another folder"
     )

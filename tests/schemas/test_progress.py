@@ -61,9 +61,7 @@ def test_a_step_of_unknown_length_counts_up(capsys: pytest.CaptureFixture[str]) 
     progress.show()
     with progress.task("fetch: listing", None, "posts") as advance:
         advance(200)
-    assert re.fullmatch(
-        r"fetch: listing: 200 posts, [\d,]+\.\d/s, 0 s\n", capsys.readouterr().err
-    )
+    assert re.fullmatch(r"fetch: listing: 200 posts, [\d,]+\.\d/s, 0 s\n", capsys.readouterr().err)
 
 
 def test_a_failed_step_prints_no_line_of_success(capsys: pytest.CaptureFixture[str]) -> None:

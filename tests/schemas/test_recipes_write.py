@@ -25,7 +25,7 @@ from schemas.recipes.write import to_toml
 odd = st.one_of(
     st.text(max_size=12),
     st.text("\"'\\\n\r\t\x00\x1f\x7f\x85\u2028#=[]{}., a", max_size=12),
-    st.sampled_from(['azusa \\(blue archive\\)', '"""', "'''", "梓\U0001f338", "a.b", "]", "inf"]),
+    st.sampled_from(["azusa \\(blue archive\\)", '"""', "'''", "梓\U0001f338", "a.b", "]", "inf"]),
 )
 whole = st.integers(0, 10**6)
 anything = st.recursive(
@@ -60,9 +60,7 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
         }
     ),
     StepsSection: st.sampled_from([{"total": 7, "epochs": 0}, {"total": 0, "epochs": 3}]),
-    OptimizerSection: st.fixed_dictionaries(
-        {"args": st.dictionaries(odd, anything, max_size=3)}
-    ),
+    OptimizerSection: st.fixed_dictionaries({"args": st.dictionaries(odd, anything, max_size=3)}),
     PrepRecipe: st.dictionaries(
         st.from_regex(r"[a-z0-9][a-z0-9_-]*", fullmatch=True),
         st.deferred(lambda: sections(SetSection)),
@@ -183,17 +181,17 @@ def test_without_comments_none_are_written(recipe: Section) -> None:
 
 def test_a_line_that_has_room_takes_its_comment_behind_it() -> None:
     lines = to_toml(TRAINED).splitlines()
-    behind = 'seed = 42                                # every random choice follows from it'
+    behind = "seed = 42                                # every random choice follows from it"
     assert behind in lines
-    at = lines.index("size = [512, 512]                        # width and height in pixels, multiples of 8")  # noqa: E501
+    at = lines.index(
+        "size = [512, 512]                        # width and height in pixels, multiples of 8"
+    )
     assert at > lines.index("[sample]")
 
 
 def test_a_hidden_key_is_left_out_unless_it_says_something() -> None:
     hidden = ["dedup.bits", "caption.render.escape", "tag.combine"]
-    changed = PrepRecipe.model_validate(
-        {"sets": {"main": {"query": "hat"}}, "dedup": {"bits": 4}}
-    )
+    changed = PrepRecipe.model_validate({"sets": {"main": {"query": "hat"}}, "dedup": {"bits": 4}})
     values = tomllib.loads(to_toml(changed, hidden=hidden))
     assert values["dedup"]["bits"] == 4
     assert "combine" not in values["tag"]

@@ -13,9 +13,10 @@ from prep.booru.credentials import Credentials
 from schemas.errors import KirokuError, QueryError, SiteError
 
 KEY = "s3cret-key"
+NOBODY = Credentials()
 
 
-def client_of(site: str, credentials: Credentials = Credentials()) -> BooruClient:
+def client_of(site: str, credentials: Credentials = NOBODY) -> BooruClient:
     return BooruClient(site, credentials, requests_per_second=1e6, files_per_second=1e6)
 
 
@@ -54,6 +55,16 @@ def test_pages_go_down_by_id_until_the_empty_one(server: Any, answer: Any) -> No
         assert asked.query["only"] == FIELDS
 
 
+def test_a_site_that_gives_one_page_for_ever_is_told(server: Any, answer: Any) -> None:
+    server.answers = [answer(body=b'[{"id": 9}, {"id": 8}]')]
+    with pytest.raises(SiteError) as told:
+        list(client_of(server.url).posts("hat"))
+    assert str(told.value) == (
+        f"{server.url} lists post 8 again on the page below it: is it a site with Danbooru's API?"
+    )
+    assert len(server.asked) == 2
+
+
 def test_an_order_is_listed_by_page_number_up_to_the_limit(server: Any, answer: Any) -> None:
     server.answers = booru(list(range(30, 10, -1)), set(), answer)
     pages = list(client_of(server.url).posts("hat order:score", limit=9))
@@ -62,9 +73,7 @@ def test_an_order_is_listed_by_page_number_up_to_the_limit(server: Any, answer: 
 
 
 @pytest.mark.parametrize("limit", [0, 4 * 1000 + 1])
-def test_an_order_without_a_limit_is_told_before_anything_is_asked(
-    server: Any, limit: int
-) -> None:
+def test_an_order_without_a_limit_is_told_before_anything_is_asked(server: Any, limit: int) -> None:
     with pytest.raises(QueryError) as told:
         next(client_of(server.url).posts("hat order:score", limit=limit))
     assert str(told.value) == (

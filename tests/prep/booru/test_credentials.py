@@ -41,9 +41,7 @@ def test_half_an_account_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> 
     monkeypatch.setenv(name, "x")
     with pytest.raises(UsageError) as told:
         credentials()
-    assert str(told.value) == (
-        "KIROKU_LOGIN and KIROKU_API_KEY go together: set both or neither"
-    )
+    assert str(told.value) == ("KIROKU_LOGIN and KIROKU_API_KEY go together: set both or neither")
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -70,9 +68,7 @@ def test_a_file_that_is_no_toml_is_told_without_its_words(text: bytes) -> None:
     path = write(text)
     with pytest.raises(UsageError) as told:
         credentials()
-    assert str(told.value) == (
-        f'{path}: not TOML: write login = "..." and api_key = "..."'
-    )
+    assert str(told.value) == (f'{path}: not TOML: write login = "..." and api_key = "..."')
 
 
 @pytest.mark.parametrize("text", [b'login = "s3cret"', b'api_key = "s3cret"'])
@@ -80,9 +76,7 @@ def test_half_an_account_in_the_file_is_told(text: bytes) -> None:
     path = write(text)
     with pytest.raises(UsageError) as told:
         credentials()
-    assert str(told.value) == (
-        f"{path}: login and api_key go together: write both or neither"
-    )
+    assert str(told.value) == (f"{path}: login and api_key go together: write both or neither")
 
 
 def test_the_key_is_in_no_representation() -> None:

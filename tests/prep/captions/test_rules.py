@@ -270,4 +270,6 @@ def test_once_keeps_the_first_place_and_all_sources(given_tags: list[Any]) -> No
 def test_columns_over_different_names_are_not_joined() -> None:
     empty = np.empty(0, np.int64)
     with pytest.raises(AssertionError):
-        joined(made(("a",), empty, empty, "general", RULE), made(("b",), empty, empty, "meta", RULE))
+        joined(
+            made(("a",), empty, empty, "general", RULE), made(("b",), empty, empty, "meta", RULE)
+        )

@@ -58,7 +58,7 @@ def posts(by_id: dict[int, dict[str, list[str]]]) -> pa.Table:
 
 words = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=3, unique=True)
 boorus = st.dictionaries(
-    st.integers(1, 8), st.fixed_dictionaries({category: words for category in SITE}), max_size=5
+    st.integers(1, 8), st.fixed_dictionaries(dict.fromkeys(SITE, words)), max_size=5
 )
 
 
@@ -135,9 +135,7 @@ def test_tags_of_several_taggers_from_their_thresholds_on_the_likeliest_first(
     threshold: dict[str, float],
 ) -> None:
     count, given_taggers = several
-    options = TagSection(
-        combine=combine, general=general, character=character, threshold=threshold
-    )
+    options = TagSection(combine=combine, general=general, character=character, threshold=threshold)
     typed = {"Hair Ornament": "hair_ornament", "azusa \\(x\\)": "azusa_(x)"}
     single = {typed.get(name, name): value for name, value in threshold.items()}
     order = list(dict.fromkeys(name for labels, _ in given_taggers for name in labels))
