@@ -15,10 +15,12 @@ from prep.captions.rules import find_features, rules_of
 from prep.dataset import Dataset
 from prep.seals import Seal
 from prep.tag import keys_of, labels_path
+from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
+from schemas.recipes.prep import CaptionsSection
 from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS
-from schemas.tags import canonical
+from schemas.tags import CATEGORIES, canonical, plain
 from taggers.vocabulary import read_labels
 
 STAGE = "caption"
@@ -45,7 +47,9 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
         found, fitted = _found(dataset, tags, images, refit)
         for name, rule in rules_of(dataset.recipe.caption, found).items():
             tags = rule(tags, images, 1 << names.index(name))
-        table = render(tags, images, dataset.recipe.caption.render, names)
+        table = render(
+            tags, images, dataset.recipe.caption.render, names, _spellings(dataset.recipe.caption)
+        )
         path = dataset.path_of(CAPTIONS)
         CAPTIONS.write(path, table)
         return seals.write_seal(
@@ -91,7 +95,12 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     """The tags of booru (or imported text) and taggers, as the recipe puts them together."""
     options = dataset.recipe.caption.source
     reads = _reads(dataset, images)
-    categories = {label.name: label.category for read in reads for label in read.labels}
+    categories = {
+        canonical(label.name): label.category
+        for read in reads
+        for label in read.labels
+        if label.category in CATEGORIES
+    }
     booru = sources.together(
         sources.from_booru(images, dataset.posts.read()),
         sources.from_imports(images, dataset.table(IMPORTED), categories),
@@ -106,6 +115,12 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     return both.where(both.source == (BOORU | TAGGER)) if options == "intersection" else both
 
 
+def _spellings(recipe: CaptionsSection) -> dict[str, str]:
+    """What the recipe's rules add, by canonical form, as the person spelt it."""
+    added = (recipe.trigger, *recipe.rename.values(), *recipe.quality.scores)
+    return {canonical(text): plain(text) for text in added}
+
+
 def _warn_of_unknown(dataset: Dataset, reads: list[sources.Read]) -> None:
     """A misspelt tag in the thresholds would otherwise do nothing, in silence."""
     known = {canonical(label.name) for read in reads for label in read.labels}
@@ -115,7 +130,12 @@ def _warn_of_unknown(dataset: Dataset, reads: list[sources.Read]) -> None:
 
 
 def _reads(dataset: Dataset, images: Images) -> list[sources.Read]:
-    """The probabilities of these images, from each tagger of the recipe that has run."""
+    """The probabilities of these images. Raises DatasetError when tags must come from taggers."""
+    needed = dataset.recipe.caption.source in ("taggers", "intersection")
+    if needed and len(keys_of(dataset)) < len(dataset.recipe.tag.taggers):
+        raise DatasetError(
+            f"{dataset.root}: a tagger of the recipe has not run yet: `prep tag` runs it"
+        )
     reads = []
     for key in keys_of(dataset):
         table = dataset.probabilities(key).read()

@@ -136,9 +136,12 @@ def _train(kind: Kind, base: str, trigger: str, name: str) -> TrainRecipe:
 
 def _subject(query: str) -> str:
     """The first plain tag of a query, as words: what the pictures have in common."""
-    plain = [word for word in query.split() if word[0] not in "-~(" and word != "or"]
-    tags = [word for word in plain if ":" not in word and "*" not in word]
-    return tags[0].replace("_", " ") if tags else ""
+    tags = [
+        word
+        for word in query.split()
+        if word[0] not in "-~(" and word.lower() != "or" and word.count("(") == word.count(")")
+    ]
+    return next((tag.replace("_", " ") for tag in tags if ":" not in tag and "*" not in tag), "")
 
 
 def _seen_from(folder: Path, source: Path) -> str:

@@ -19,15 +19,20 @@ KAOMOJI = frozenset(
 )  # fmt: skip
 
 
-def canonical(text: str) -> str:
-    """Return the canonical form of a tag as a person or a site wrote it.
+def plain(text: str) -> str:
+    """Return a tag as a person spelt it, without the escapes of prompts and outer spaces.
 
     Parentheses lose their backslash where all have one, as prompts write them; a name such as
     `\\m/` or `\\(^o^)/` keeps its own.
     """
     if len(re.findall(r"\\[()]", text)) == len(re.findall(r"[()]", text)):
         text = re.sub(r"\\([()])", r"\1", text)
-    return re.sub(r"\s+", "_", text.strip()).lower()
+    return " ".join(text.split())
+
+
+def canonical(text: str) -> str:
+    """Return the canonical form of a tag as a person or a site wrote it."""
+    return plain(text).replace(" ", "_").lower()
 
 
 def rendered(tag: str, *, escape: bool) -> str:
@@ -35,7 +40,11 @@ def rendered(tag: str, *, escape: bool) -> str:
 
     `escape` writes parentheses as `\\(` and `\\)`, which UIs need where they mean weights.
     """
-    text = tag if tag in KAOMOJI else tag.replace("_", " ")
+    return escaped(tag if tag in KAOMOJI else tag.replace("_", " "), escape)
+
+
+def escaped(text: str, escape: bool) -> str:
+    """Return the text with a backslash before each parenthesis, if `escape` wants it."""
     return re.sub(r"([()])", r"\\\1", text) if escape else text
 
 

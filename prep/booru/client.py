@@ -1,5 +1,6 @@
 """The Danbooru API through pybooru: listing posts to the end, and who we are there."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from schemas.errors import QueryError, SiteError
 PAGE = 200  # the most posts that a page holds
 NUMBERED_PAGES = 1000  # the most pages that may be asked for by number
 FILES_BURST = 4
+ORDERED = re.compile(r"(?i)(?:^|\s)(?:order|ordfav|ordpool|ordfavgroup):")
 FIELDS = (
     "id,md5,file_ext,file_size,image_width,image_height,rating,score,fav_count,created_at,"
     "updated_at,parent_id,is_deleted,is_banned,source,file_url,tag_string_general,"
@@ -53,7 +55,7 @@ class BooruClient:
         Short pages occur in the middle, because hidden posts are taken out, and end nothing.
         `order:` works with numbered pages only, so it needs a limit (posts, at most 200,000).
         """
-        ordered = "order:" in query
+        ordered = ORDERED.search(query) is not None
         if ordered and not 0 < limit <= PAGE * NUMBERED_PAGES:
             raise QueryError(
                 f'query "{query}": the site lists by id when it lists all,'

@@ -16,11 +16,14 @@ from requests.auth import AuthBase
 
 from prep.booru.pacing import Pace
 from schemas.errors import Failure, QueryError, SiteError
+from schemas.progress import say
 
 TIMEOUT = (10.0, 60.0)  # seconds to connect, to the next byte
 TRIES = 6
 BACK_OFF = 1.0  # seconds after the first failure, doubled after each
 LONGEST_BACK_OFF = 30.0
+LONG_PAUSE = 5.0  # seconds from which the person is told that we wait
+LONGEST_WAIT = 300.0  # seconds that a site's Retry-After is obeyed for; maintenance asks for 30
 SLOW_DOWN = (429, 502, 503, 504)
 
 
@@ -29,7 +32,7 @@ class NotFoundOnSite(Failure):
 
 
 class _NoCredentials(AuthBase):
-    """Keeps `requests` from looking into .netrc for the file host."""
+    """Keeps `requests` from taking a login out of .netrc: only ours is used, for the API alone."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
@@ -50,8 +53,8 @@ class BooruSession(requests.Session):
         """One API call, repeated while the site is busy. Raises a KirokuError in clear words."""
         options.setdefault("timeout", TIMEOUT)
         options["headers"] = {"Accept": "application/json", **(options.get("headers") or {})}
-        if account := options.get("auth"):
-            options["auth"] = tuple(part.encode() for part in account)
+        account = options.get("auth")
+        options["auth"] = tuple(map(str.encode, account)) if account else _NoCredentials()
         return self._persist(self._api, str(method), str(url), options)
 
     def file(self, url: str, offset: int = 0) -> requests.Response:
@@ -82,7 +85,10 @@ class BooruSession(requests.Session):
             self._answered = True
             if response.status_code not in SLOW_DOWN:
                 return _accepted(response, host)
-            pace.hold(_asked_for(response) or _back_off(attempt))
+            pause = _asked_for(response) or _back_off(attempt)
+            if pause > LONG_PAUSE:
+                say(f"{host} is busy (HTTP {response.status_code}): waiting {pause:.0f} s")
+            pace.hold(pause)
             response.close()
         raise SiteError(
             f"{host} is busy (HTTP {response.status_code}, {TRIES} tries):"
@@ -139,7 +145,7 @@ def _message(response: requests.Response) -> str:
 def _asked_for(response: requests.Response) -> float | None:
     """Seconds that Retry-After asks us to wait, where it is given in seconds."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return min(float(value), LONGEST_WAIT) if value.isdigit() else None
 
 
 def _back_off(attempt: int) -> float:

@@ -1,6 +1,6 @@
 """Columns of tags to rows of the table of captions: text, parts, sources, rules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -9,17 +9,38 @@ import pyarrow.compute as pc
 from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Tags
 from schemas.recipes.prep import RenderSection
 from schemas.tables import CAPTION_TAG, CAPTIONS
-from schemas.tags import rendered
+from schemas.tags import escaped, rendered
 
 SOURCES = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both", RULE: "rule", PERSON: "person"}
 SEPARATOR = ", "
 
 
-def render(tags: Tags, images: Images, options: RenderSection, rules: Sequence[str]) -> pa.Table:
-    """Return one row per image. `rules`: names by bit. Regularization images have no fixed head."""
-    text = pa.array([rendered(name, escape=options.escape) for name in tags.names], pa.string())
-    head = np.isin(tags.category, [KINDS.index(category) for category in options.keep])
-    head &= ~images.is_reg[tags.image]
+def render(
+    tags: Tags,
+    images: Images,
+    options: RenderSection,
+    rules: Sequence[str],
+    spellings: Mapping[str, str] | None = None,
+) -> pa.Table:
+    """Return one row per image; the fixed head stands first, regularization images have none.
+
+    `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
+    canonical form: a trigger such as `my_Char` reaches training as it was typed.
+    """
+    spelt = spellings or {}
+    text = pa.array(
+        [
+            escaped(spelt[name], options.escape)
+            if name in spelt
+            else rendered(name, escape=options.escape)
+            for name in tags.names
+        ],
+        pa.string(),
+    )
+    fixed = [KINDS.index(category) for category in options.keep]
+    head = np.isin(tags.category, fixed) & ~images.is_reg[tags.image]
+    order = np.lexsort((~head, tags.image))
+    tags, head = tags.take(order), head[order]
     columns = [
         pa.array(list(tags.names), pa.string()).take(pa.array(tags.tag)),
         text.take(pa.array(tags.tag)),

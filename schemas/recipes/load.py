@@ -1,6 +1,7 @@
 """Reading the two recipes: every fault is one sentence with file, line, key and remedy."""
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -67,7 +68,8 @@ def _load(path: Path, kind: type[Recipe], changes: Sequence[str]) -> Recipe:
     for change in changes:
         changed[_apply(values, change)] = change
     try:
-        return kind.model_validate(values)
+        # JSON's strict mode: "16" is no number, true is no 1, but a list may fill a tuple
+        return kind.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise RecipeError(_sentence(path, text, kind, error.errors()[0], changed)) from None
 

@@ -1,7 +1,7 @@
 """prep.toml, key by key. Each field's docstring is the comment that `prep init` writes."""
 
 import re
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -99,7 +99,7 @@ class TagSection(Section):
     """probability from which a general tag counts"""
     character: float = Field(0.85, ge=0.01, le=1)
     """probability from which a character tag counts"""
-    threshold: dict[str, float] = Field(default_factory=dict)
+    threshold: dict[str, Annotated[float, Field(ge=0.01, le=1)]] = Field(default_factory=dict)
     """per tag, over the two above"""
 
 

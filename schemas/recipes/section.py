@@ -10,6 +10,5 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        populate_by_name=True,
         protected_namespaces=(),
     )

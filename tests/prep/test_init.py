@@ -57,7 +57,7 @@ def test_a_folder_of_images_is_named_from_the_dataset(tmp_path: Path) -> None:
         ("azusa_(blue_archive) -comic score:>=3", "azusa (blue archive)"),
         ("-comic hat", "hat"),
         ("~a ~b or *_hat rating:g", ""),
-        ("or (a b)", "b)"),
+        ("or (a b) hat", "hat"),
     ],
 )
 def test_the_first_plain_tag_of_a_query_is_the_trigger(

@@ -11,7 +11,8 @@ from schemas import progress
 
 
 @pytest.fixture(autouse=True)
-def silent_again() -> Iterator[None]:
+def silent_before_and_after() -> Iterator[None]:
+    progress._console = None
     yield
     progress._console = None
 

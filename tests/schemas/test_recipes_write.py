@@ -39,8 +39,8 @@ middle = [name for name in get_args(RuleName) if name not in ("source", "render"
 TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
     SetSection: st.one_of(
         st.fixed_dictionaries({"query": odd.filter(str.strip)}),
-        st.fixed_dictionaries({"folder": odd.filter(str.strip)}),
-    ).map(lambda given: {"query": "", "folder": "", **given}),
+        st.fixed_dictionaries({"from": odd.filter(str.strip)}),
+    ).map(lambda given: {"query": "", "from": "", **given}),
     FetchSection: st.just({"site": "http://booru:3000"}),
     CaptionsSection: st.fixed_dictionaries(
         {
@@ -78,9 +78,9 @@ def sections(kind: type[Section]) -> st.SearchStrategy[Any]:
     return together.flatmap(
         lambda given: st.fixed_dictionaries(
             {
-                name: values(field.annotation, field.metadata)
+                key: values(field.annotation, field.metadata)
                 for name, field in kind.model_fields.items()
-                if name not in given
+                if (key := field.alias or name) not in given
             }
         ).map(lambda rest: kind(**{**rest, **given}))
     )
@@ -89,6 +89,9 @@ def sections(kind: type[Section]) -> st.SearchStrategy[Any]:
 def values(kind: Any, bounds: list[Any]) -> st.SearchStrategy[Any]:
     if isinstance(kind, type) and issubclass(kind, Section):
         return sections(kind)
+    if get_origin(kind) is Annotated:
+        inner, *notes = get_args(kind)
+        return values(inner, [bound for note in notes for bound in note.metadata])
     if kind is str:
         return odd
     if get_origin(kind) is dict:

@@ -117,7 +117,7 @@ def row_of(picture: Picture, recipe: CaptionsSection, found: list[str]) -> list[
         row = {"tag": tag.name, "text": text, "category": tag.category, "source": source_of(tag)}
         part = "head" if tag.category in head else "flex"
         rows.append({**row, "part": part, "rules": tag.rules})
-    return rows
+    return [r for r in rows if r["part"] == "head"] + [r for r in rows if r["part"] == "flex"]
 
 
 BITS = {"booru": BOORU, "tagger": TAGGER}
