@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prep import caption, dedup, fetch, manifest, reg, seals, tag
 from prep.dataset import Dataset
+from prep.lock import locked
 from prep.seals import Seal
 from schemas.errors import DatasetError, KirokuError
 from schemas.progress import say
@@ -58,28 +59,30 @@ FOLDERS = {
 
 def run(dataset: Dataset, steps: Sequence[Step] = STEPS) -> list[str]:
     """Do, in order, every step that is not fresh; return their names."""
-    dataset.note_removed()
-    done = []
-    for step in steps:
-        if _why_stale(dataset, step):
-            say(summary(step.name, step.work(dataset)))
-            done.append(step.name)
+    with locked(dataset.root):
+        dataset.note_removed()
+        done = []
+        for step in steps:
+            if _why_stale(dataset, step):
+                say(summary(step.name, step.work(dataset)))
+                done.append(step.name)
     return done
 
 
 def run_one(dataset: Dataset, step: Step, work: Callable[[Dataset], Seal] | None = None) -> Seal:
     """Do one step, whether it is fresh or not. Raises DatasetError when it lacks what it needs."""
-    dataset.note_removed()
     for needed in step.needs:
         if seals.read_seal(dataset.root, needed) is None:
             raise DatasetError(
                 f"{dataset.root}: {step.name} needs what `prep {needed}` makes:"
                 " run that first, or `prep run` for all that is wanted"
             )
-    for other in STEPS:
-        if other.name in step.needs and _why_stale(dataset, other):
-            say(f"{step.name}: {other.name} is not up to date; `prep run` does all that is wanted")
-    seal = (work or step.work)(dataset)
+    with locked(dataset.root):
+        dataset.note_removed()
+        for other in STEPS:
+            if other.name in step.needs and _why_stale(dataset, other):
+                say(f"{step.name}: {other.name} is not up to date; `prep run` does all of it")
+        seal = (work or step.work)(dataset)
     say(summary(step.name, seal))
     return seal
 

@@ -14,6 +14,7 @@ from prep.booru.credentials import credentials
 from prep.dataset import Dataset
 from prep.download import Download, Wanted, download
 from prep.folder import folder_state, import_folder
+from prep.headers import ANIMATED
 from prep.seals import Drop, Seal
 from schemas.errors import QueryError
 from schemas.files import fingerprint, sha256_of
@@ -179,9 +180,9 @@ def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
     )
     sound = [m for m in members if problems.get(m[1]) is None]
     listing.drops += [
-        Drop(name, f"post {post_id}" if post_id else md5, "unreadable image", problems[md5])
+        Drop(name, f"post {post_id}" if post_id else md5, *_reason(problem))
         for name, md5, post_id in members
-        if problems.get(md5)
+        if (problem := problems.get(md5))
     ]
     table = pa.Table.from_pylist(
         [{"set": name, "md5": md5, "post_id": post_id} for name, md5, post_id in sound],
@@ -200,6 +201,10 @@ def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
         rows_out=table.num_rows,
         drops=listing.drops,
     )
+
+
+def _reason(problem: str) -> tuple[str, str]:
+    return (ANIMATED, "") if problem == ANIMATED else ("unreadable image", problem)
 
 
 def _output(dataset: Dataset) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+ANIMATED = "animated"
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 ORIENTATION = 0x0112
 
@@ -36,7 +37,7 @@ def read_header(path: Path) -> Header:
             width, height = image.size
             # the further frames of an MPO, as cameras write it, are previews or a second eye
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                return Header(width, height, "animated")
+                return Header(width, height, ANIMATED)
             if image.getexif().get(ORIENTATION) in SIDEWAYS:
                 width, height = height, width
             return Header(width, height)

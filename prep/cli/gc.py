@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prep.dataset import Dataset
+from prep.lock import locked
 from prep.tag import keys_of
 from schemas.errors import KirokuError
 from schemas.files import ASIDE
@@ -17,13 +18,12 @@ from train.model import find_model
 
 def gc(dataset: Dataset, *, images: bool = False, dry_run: bool = False) -> int:
     """Remove what no stage would read again; return its bytes."""
-    freed = 0
-    for path in _unwanted(dataset):
-        freed += _remove(path, dataset.root, dry_run)
-    if images:
-        freed += _gc_images(dataset, dry_run)
-    if not dry_run:
-        freed += _gc_latents(dataset)
+    with locked(dataset.root):
+        freed = sum(_remove(path, dataset.root, dry_run) for path in _unwanted(dataset))
+        if images:
+            freed += _gc_images(dataset, dry_run)
+        if not dry_run:
+            freed += _gc_latents(dataset)
     return freed
 
 

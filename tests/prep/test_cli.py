@@ -30,7 +30,12 @@ def say(capfd: pytest.CaptureFixture[str]) -> Say:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """What lies in a folder, by name; logs, which tell of every attempt, apart."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] != "logs"
+    }
 
 
 def write(folder: Path, text: str, name: str = "prep.toml") -> Path:
