@@ -5,6 +5,7 @@ rules, scores and what they must not touch; new posts among old ones; removal by
 """
 
 import os
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,12 @@ from prep import chain, seals
 from prep.cli.steps import ALL
 from prep.dataset import REMOVED, Dataset
 from prep.demo.booru import running
-from prep.demo.recipes import CHARACTER, TRIGGER
+from prep.demo.drawing import draw
+from prep.demo.portrait import sample
+from prep.demo.recipes import CHARACTER, TAGGER, TRIGGER
 from prep.demo.site import Site
 from prep.demo.world import World
+from prep.init import init
 from schemas.tables import CAPTIONS, GROUPS, MANIFEST
 
 POSTS = int(os.environ.get("KIROKU_TEST_POSTS", "300"))  # before ten are added; 5000 takes minutes
@@ -332,6 +336,35 @@ def test_the_manifest_reads_alike_in_pyarrow_pandas_and_datasets(
     first = by_arrow["tags"][0].as_py()
     assert list(by_pandas["tags"][0]) == first
     assert by_datasets[0]["tags"] == first
+
+
+def test_a_folder_of_images_needs_no_site_and_keeps_its_tags(tmp_path: Path, model: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = random.Random(1)
+    for number in range(8):
+        draw(sample(rng), 96, 128).save(pictures / f"{number}.png")
+        (pictures / f"{number}.txt").write_text(f"my_friend, picture {number}, Blue Hat")
+    before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    folder = tmp_path / "dataset"
+    init(folder, source=pictures, base=str(model), trigger="My_Friend")
+    tagger = f'tag.taggers=["{TAGGER.as_posix()}"]'
+    nowhere = "fetch.site=http://127.0.0.1:9"
+    small = (folder / "train.toml").read_text(encoding="utf-8").replace("min = 256", "min = 64")
+    (folder / "train.toml").write_text(small, encoding="utf-8")
+    assert run(folder, tagger, nowhere) == [step.name for step in ALL]
+    rows = MANIFEST.read(folder / "manifest.parquet").to_pylist()
+    assert len(rows) == 8
+    assert all(row["caption"].startswith("My_Friend, ") for row in rows)
+    assert all(", picture " in row["caption"] for row in rows)
+    # every picture has it: a feature, for which the trigger stands
+    assert not any("blue hat" in row["caption"] for row in rows)
+    assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+    assert run(folder, tagger, nowhere) == []
+
+    draw(sample(rng), 96, 128).save(pictures / "late.png")
+    assert run(folder, tagger, nowhere)[0] == "fetch"
+    assert MANIFEST.read(folder / "manifest.parquet").num_rows == 9
 
 
 def test_a_manifest_edited_by_hand_is_kept_beside_the_new_one(
