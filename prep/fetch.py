@@ -1,15 +1,17 @@
 """From queries and folders to originals on disk: list, download, verify, import."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prep import seals
 from prep.booru import posts as booru_posts
-from prep.booru.client import BooruClient, Post
+from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
 from prep.download import Download, Wanted, download
@@ -24,6 +26,7 @@ from schemas.tables import EXCLUDED, IMAGES, IMPORTED, MEMBERS
 
 STAGE = "fetch"
 THREADS = 8  # downloads under way at once; the pace, not this, keeps us polite
+ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
 ROWS_AT_ONCE = 64  # images whose rows are kept together: a kill re-reads at most these
 
 
@@ -31,7 +34,7 @@ ROWS_AT_ONCE = 64  # images whose rows are kept together: a kill re-reads at mos
 class Listing:
     """What the site and the folders hold for every set."""
 
-    posts: dict[int, Post] = field(default_factory=dict)
+    pages: list[pa.Table] = field(default_factory=list)  # of posts, as they were listed
     members: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5, post id
     imported: list[dict[str, object]] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
@@ -68,8 +71,8 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
                 _list(client, name, part, dataset.recipe.fetch.formats, listing)
             else:
                 _import(dataset, name, part, listing)
-        if listing.posts:
-            dataset.posts.append(_changed(dataset, listing.posts.values()))
+        if listing.pages:
+            dataset.posts.append(_changed(dataset, listing.pages))
             dataset.posts.fold()
         _download(dataset, client, listing)
         return _seal(dataset, shaped_by, listing)
@@ -89,9 +92,9 @@ def _list(
     usable = listed = 0
     with task(f"fetch {name}: listing", None, "posts") as advance:
         for page in client.posts(part.query, part.limit):
+            listing.pages.append(booru_posts.rows(page))
             for post in page:
                 listed += 1
-                listing.posts[post["id"]] = post
                 if unusable := booru_posts.unusable(post, formats):
                     listing.drops.append(Drop(name, f"post {post['id']}", *unusable))
                 else:
@@ -119,12 +122,23 @@ def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> 
     listing.members += [(name, str(row["md5"]), 0) for row in found.rows]
 
 
-def _changed(dataset: Dataset, posts: Iterable[Post]) -> pa.Table:
-    """The rows that differ from those we hold: a second listing of the same writes nothing."""
-    rows = booru_posts.rows(list(posts))
-    known = {row["id"]: row for row in dataset.posts.read().to_pylist()}
-    differs = [known.get(row["id"]) != row for row in rows.to_pylist()]
-    return rows.filter(pa.array(differs))
+def _changed(dataset: Dataset, pages: Sequence[pa.Table]) -> pa.Table:
+    """The rows that differ from those we hold: a second listing of the same writes nothing.
+
+    Of a post that was listed twice, in two sets or because pages shifted, the last answer counts.
+    """
+    rows = pa.concat_tables(pages).combine_chunks()
+    _, latest = np.unique(rows["id"].to_numpy()[::-1], return_index=True)
+    rows = rows.take(pa.array(rows.num_rows - 1 - latest))
+    known = dataset.posts.read()
+    place = pc.index_in(rows["id"], value_set=known["id"].combine_chunks())
+    differs: list[bool] = []
+    for start in range(0, rows.num_rows, ROWS_COMPARED):
+        part = slice(start, start + ROWS_COMPARED)
+        held = known.take(place[part])  # a row of nulls where there is none
+        pairs = zip(rows[part].to_pylist(), held.to_pylist(), strict=True)
+        differs += [new != old for new, old in pairs]
+    return rows.filter(pa.array(differs, pa.bool_()))
 
 
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
@@ -132,12 +146,12 @@ def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
     images = dataset.images
     held = images.keys()
     excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
-    wanted: dict[str, Wanted] = {}
-    for _, md5, post_id in listing.members:
-        if post_id and md5 not in held and md5 not in excluded:
-            post = listing.posts[post_id]
-            path = dataset.root / dataset.image_path(md5, post["file_ext"])
-            wanted[md5] = Wanted(post_id, md5, post["file_url"], int(post["file_size"]), path)
+    missing = {
+        post_id: md5
+        for _, md5, post_id in listing.members
+        if post_id and md5 not in held and md5 not in excluded
+    }
+    wanted = {item.md5: item for item in _wanted(dataset, missing)}
     if not wanted:
         return
     rows: list[dict[str, object]] = []
@@ -165,6 +179,17 @@ def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
         for name, md5, post_id in listing.members
         if md5 in failed
     ]
+
+
+def _wanted(dataset: Dataset, missing: Mapping[int, str]) -> Iterator[Wanted]:
+    """What to download for these posts, from the facts that were just listed."""
+    posts = dataset.posts.read().select(["id", "file_ext", "file_url", "file_size"])
+    for post in posts.filter(
+        pc.is_in(posts["id"], pa.array(list(missing), pa.int64()))
+    ).to_pylist():
+        md5 = missing[post["id"]]
+        path = dataset.root / dataset.image_path(md5, post["file_ext"])
+        yield Wanted(post["id"], md5, post["file_url"], post["file_size"], path)
 
 
 def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:

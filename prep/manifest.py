@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prep import seals
 from prep.dataset import Dataset
@@ -10,7 +11,7 @@ from prep.seals import Drop, Seal
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say
-from schemas.tables import CAPTIONS, CHOSEN, MANIFEST, MEMBERS
+from schemas.tables import CAPTIONS, CHOSEN, MANIFEST, MEMBERS, TAG
 
 STAGE = "manifest"
 
@@ -42,50 +43,57 @@ def manifest(dataset: Dataset) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         captions = dataset.table(CAPTIONS)
-        rows, drops = _rows(dataset, captions)
-        if all(row["is_reg"] for row in rows):
+        chosen, drops = _chosen(dataset, captions)
+        table = _table(dataset, chosen)
+        if pc.all(table["is_reg"]).as_py() is not False:
             raise DatasetError(
                 f"{dataset.root}: no image is left to train on;"
                 " `prep status` shows where they were dropped and why"
             )
         _keep_edited(dataset)
-        MANIFEST.write(dataset.manifest, pa.Table.from_pylist(rows, schema=MANIFEST.schema))
+        MANIFEST.write(dataset.manifest, table)
         return seals.write_seal(
             dataset.root,
             STAGE,
             inputs=shaped_by,
             output=sha256_of(dataset.manifest)[:16],
             rows_in=captions.num_rows,
-            rows_out=len(rows),
+            rows_out=table.num_rows,
             drops=drops,
         )
 
 
-def _rows(dataset: Dataset, captions: pa.Table) -> tuple[list[dict[str, Any]], list[Drop]]:
-    recipe_sets = dataset.recipe.sets
+def _chosen(dataset: Dataset, captions: pa.Table) -> tuple[pa.Table, list[Drop]]:
+    """The captions of images to train on; a regularization image must have been chosen."""
+    chosen = {(row["set"], row["md5"]) for row in dataset.table(CHOSEN).to_pylist()}
+    reg = dataset.sets("reg")
+    keys = list(zip(captions["set"].to_pylist(), captions["md5"].to_pylist(), strict=True))
+    kept = [key[0] not in reg or key in chosen for key in keys]
+    drops = [
+        Drop(*key, "not chosen for regularization")
+        for key, keep in zip(keys, kept, strict=True)
+        if not keep
+    ]
+    return captions.filter(pa.array(kept, pa.bool_())), drops
+
+
+def _table(dataset: Dataset, captions: pa.Table) -> pa.Table:
+    """One row per caption: facts of its image, post and set beside the tags as they stand."""
     images = {row["md5"]: row for row in dataset.images.read().to_pylist()}
     facts = ["id", "parent_id", "rating", "score"]
     posts = {row["id"]: row for row in dataset.posts.read().select(facts).to_pylist()}
     post_of: dict[tuple[str, str], int] = {}
     for member in dataset.table(MEMBERS).sort_by("post_id").to_pylist():
         post_of.setdefault((member["set"], member["md5"]), member["post_id"])
-    chosen = {(row["set"], row["md5"]) for row in dataset.table(CHOSEN).to_pylist()}
     rows: list[dict[str, Any]] = []
-    drops: list[Drop] = []
-    for captioned in captions.to_pylist():
-        key = name, md5 = captioned["set"], captioned["md5"]
-        part, image = recipe_sets[name], images[md5]
-        post = posts.get(post_of[key], {})
-        if part.role == "reg" and key not in chosen:
-            drops.append(Drop(name, md5, "not chosen for regularization"))
-            continue
+    for name, md5 in zip(captions["set"].to_pylist(), captions["md5"].to_pylist(), strict=True):
+        part, image = dataset.recipe.sets[name], images[md5]
+        post = posts.get(post_of[name, md5], {})
         rows.append(
             {
-                "md5": md5,
                 "path": image["path"],
                 "width": image["width"],
                 "height": image["height"],
-                "set": name,
                 "split": "train",
                 # a post and its children are variants: they never part over a split
                 "group": f"post {post['parent_id'] or post['id']}" if post else md5,
@@ -94,14 +102,23 @@ def _rows(dataset: Dataset, captions: pa.Table) -> tuple[list[dict[str, Any]], l
                 "weight": part.weight,
                 "rating": post.get("rating"),
                 "score": post.get("score"),
-                "caption": captioned["caption"],
-                "tags": [
-                    {"tag": tag["text"], "category": tag["category"], "part": tag["part"]}
-                    for tag in captioned["tags"]
-                ],
             }
         )
-    return rows, drops
+    given = [field for field in MANIFEST.schema if field.name not in captions.column_names]
+    table = pa.Table.from_pylist(rows, schema=pa.schema(given))
+    for name in ("set", "md5", "caption"):
+        table = table.append_column(name, captions[name])
+    return table.append_column("tags", _tags(captions["tags"].combine_chunks()))
+
+
+def _tags(tags: pa.ListArray) -> pa.ListArray:
+    """What training needs of each tag: its text, its category, its part of the caption."""
+    flat = tags.flatten()
+    columns = [flat.field("text"), flat.field("category"), flat.field("part")]
+    ends = pc.cumulative_sum(tags.value_lengths())
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends.cast(pa.int32())])
+    structs = pa.StructArray.from_arrays(columns, fields=list(TAG))
+    return pa.ListArray.from_arrays(offsets, structs)
 
 
 def _keep_edited(dataset: Dataset) -> None:

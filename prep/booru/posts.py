@@ -1,5 +1,6 @@
 """Posts as the site's JSON has them, as rows of the table of posts; and which we cannot use."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,8 @@ import pyarrow as pa
 from prep.booru.client import Post
 from schemas.errors import SiteError
 from schemas.tables import POSTS
+
+MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def rows(posts: Sequence[Post]) -> pa.Table:
@@ -39,7 +42,7 @@ def _row(post: Post) -> dict[str, Any]:
         asset = post.get("media_asset") or {}
         return {
             "id": int(post["id"]),
-            "md5": post.get("md5"),
+            "md5": _md5(post.get("md5")),
             "pixel_hash": asset.get("pixel_hash"),
             "file_ext": str(post["file_ext"]),
             "file_size": int(post["file_size"]),
@@ -65,6 +68,15 @@ def _row(post: Post) -> dict[str, Any]:
             f"post {post.get('id')}: the site's answer is not as Danbooru's ({error!r}):"
             " is it a site with Danbooru's API?"
         ) from None
+
+
+def _md5(value: Any) -> str | None:
+    """An md5 becomes a file's name: nothing else may."""
+    if value is None:
+        return None
+    if not MD5.fullmatch(value):
+        raise ValueError(f"md5 {value!r}")
+    return str(value)
 
 
 def _utc(stamp: str) -> datetime:

@@ -123,3 +123,12 @@ def test_a_post_that_is_not_as_it_should_be_is_named(post: dict[str, Any], fault
 )
 def test_which_posts_cannot_be_used_and_why(post: dict[str, Any], reason: Any) -> None:
     assert unusable(post, FORMATS) == reason
+
+
+def test_an_md5_that_is_none_never_becomes_a_files_name() -> None:
+    with pytest.raises(SiteError) as told:
+        rows([{**POST, "md5": "../../../somewhere"}])
+    assert str(told.value) == (
+        "post 5000000: the site's answer is not as Danbooru's"
+        " (ValueError(\"md5 '../../../somewhere'\")): is it a site with Danbooru's API?"
+    )
