@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 
 from schemas.errors import DataError, DatasetError, RecipeError
 from schemas.recipes.train import TrainRecipe
+from schemas.recipes.write import to_toml
 from train import loop, train
-from train.run_folder import RunFolder, to_toml
+from train.run_folder import RunFolder
 
 Make = Callable[..., TrainRecipe]
 
@@ -100,7 +101,7 @@ def test_killed_in_the_middle_of_accumulation_and_resumed_is_undisturbed(
     whole = train(recipe(out="runs/whole", **LONG), dataset, device="cpu")
     asked = recipe(out="runs/torn", **LONG)
     path = dataset / "train.toml"
-    path.write_text(to_toml(asked.model_dump(by_alias=True)), encoding="utf-8")
+    path.write_text(to_toml(asked), encoding="utf-8")
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path), "10"], check=False)
     assert killed.returncode == 9
     assert [path.name for path in RunFolder(dataset / "runs/torn").states()] == ["00000004.pt"]
