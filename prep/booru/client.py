@@ -9,7 +9,7 @@ from pybooru.exceptions import PybooruError
 
 from prep.booru.credentials import Credentials
 from prep.booru.pacing import Pace
-from prep.booru.session import BooruSession
+from prep.booru.session import BooruSession, NotFoundOnSite
 from schemas.errors import QueryError, SiteError
 
 PAGE = 200  # the most posts that a page holds
@@ -103,6 +103,8 @@ class BooruClient:
     def _call(self, ask: Any) -> Any:
         try:
             return ask()
+        except NotFoundOnSite as error:
+            raise SiteError(f"{error}: is {self.site} a site with Danbooru's API?") from None
         except PybooruError as error:  # what our session let pass: a 200 that is no JSON
             raise SiteError(
                 f"{self.site} answered something that is no JSON ({error}):"

@@ -119,9 +119,12 @@ def _accepted(response: requests.Response, host: str) -> requests.Response:
                 " or be bound to another address"
             )
         case 404 | 410 | 451:
-            raise NotFoundOnSite(f"{host} has it no more (HTTP {status}): {response.url}")
+            raise NotFoundOnSite(f"{host} has it no more (HTTP {status}): {_address(response)}")
         case 422:
-            raise QueryError(f"{host} does not take this query (HTTP 422): {message}")
+            raise QueryError(
+                f"{host} does not take this query (HTTP 422): {message.rstrip('.')};"
+                " use fewer tags, or an account that may have more (`prep doctor` tells yours)"
+            )
         case 500 if "QueryCanceled" in message or "timed out" in message:
             raise QueryError(
                 f"{host} gave up on this query (HTTP 500, it took too long):"
@@ -129,6 +132,11 @@ def _accepted(response: requests.Response, host: str) -> requests.Response:
             )
         case _:
             raise SiteError(f"{host} answered HTTP {status}: {message}")
+
+
+def _address(response: requests.Response) -> str:
+    """Where we asked, without the long query behind it."""
+    return response.url.partition("?")[0]
 
 
 def _message(response: requests.Response) -> str:

@@ -109,10 +109,15 @@ def test_a_query_that_nothing_answers_to(
 
 def test_a_query_of_too_many_tags(say: Say, site: Site, make_dataset: Callable[..., Path]) -> None:
     folder = make_dataset(site, main={"query": "1girl solo smile"})
-    status, out, sentence = say("fetch", folder)
-    assert (status, out) == (2, "")
-    assert sentence.startswith("prep: 127.0.0.1:")
-    assert "does not take this query (HTTP 422)" in sentence
+    host = site.url.removeprefix("http://")
+    assert say("fetch", folder) == (
+        2,
+        "",
+        f"prep: {host} does not take this query (HTTP 422): PostQuery::TagLimitError"
+        " You cannot search for more than 2 tags at a time."
+        " Upgrade your account to search for more tags at once;"
+        " use fewer tags, or an account that may have more (`prep doctor` tells yours)",
+    )
 
 
 def test_a_site_that_cannot_be_reached(
@@ -131,10 +136,13 @@ def test_a_site_that_is_no_booru(
     say: Say, site: Site, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_dataset(site)
-    status, _, sentence = say("fetch", folder, "--set", f"fetch.site={site.url}/nothing/here")
-    assert status == 1
-    assert sentence.startswith("prep: 127.0.0.1:")
-    assert "(HTTP 404)" in sentence
+    elsewhere = f"{site.url}/nothing/here"
+    assert say("fetch", folder, "--set", f"fetch.site={elsewhere}") == (
+        1,
+        "",
+        f"prep: {site.url.removeprefix('http://')} has it no more (HTTP 404):"
+        f" {elsewhere}/posts.json: is {elsewhere} a site with Danbooru's API?",
+    )
 
 
 def test_wrong_credentials_are_told_and_never_shown(
@@ -184,13 +192,18 @@ def test_a_model_file_of_another_kind(
 ) -> None:
     folder = make_dataset(site, main={"query": CHARACTER})
     say("fetch", folder)
+    import onnxruntime
+
     tagger = tmp_path / "tagger"
     tagger.mkdir()
     (tagger / "model.onnx").write_bytes(b"this is text, not a network")
     (tagger / "selected_tags.csv").write_text("tag_id,name,category,count\n1,1girl,0,5\n")
-    status, out, sentence = say("tag", folder, "--set", f'tag.taggers=["{tagger.as_posix()}"]')
-    assert (status, out) == (1, "")
-    assert sentence.startswith(f"prep: {tagger / 'model.onnx'}")
+    assert say("tag", folder, "--set", f'tag.taggers=["{tagger.as_posix()}"]') == (
+        1,
+        "",
+        f"prep: {tagger / 'model.onnx'} is no ONNX model that onnxruntime {onnxruntime.__version__}"
+        " can open (InvalidProtobuf): download it again, or update onnxruntime",
+    )
 
 
 def test_a_stage_before_its_time(say: Say, site: Site, make_dataset: Callable[..., Path]) -> None:

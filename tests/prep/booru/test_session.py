@@ -115,7 +115,8 @@ TOO_MANY = {"success": False, "message": "You cannot search for more than 2 tags
         (451, {}, {}, NotFoundOnSite, "{host} has it no more (HTTP 451): {url}"),
         (422, {}, TOO_MANY, QueryError,
          "{host} does not take this query (HTTP 422):"
-         " You cannot search for more than 2 tags at a time."),
+         " You cannot search for more than 2 tags at a time;"
+         " use fewer tags, or an account that may have more (`prep doctor` tells yours)"),
         (500, {}, QUERY_CANCELED, QueryError,
          "{host} gave up on this query (HTTP 500, it took too long):"
          " add a rarer tag, or a range such as id:>5000000"),
