@@ -57,12 +57,9 @@ def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
         _hash_missing(dataset)
         drops: list[Drop] = []
         rows: list[dict[str, object]] = []
-        count = 0
         earlier = {} if refit else _earlier_keepers(dataset)
         for name, candidates in _candidates(dataset, drops).items():
-            grouped = _group(name, candidates, dataset.recipe.dedup.bits, earlier.get(name, set()))
-            rows += grouped
-            count += len(candidates)
+            rows += _group(name, candidates, dataset.recipe.dedup.bits, earlier.get(name, set()))
         drops += [
             Drop(str(row["set"]), str(row["md5"]), "duplicate", f"of {row['keeper']}")
             for row in rows
@@ -70,14 +67,14 @@ def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
         ]
         path = dataset.path_of(GROUPS)
         GROUPS.write(path, pa.Table.from_pylist(rows, schema=GROUPS.schema))
-        duplicates = sum(drop.reason == "duplicate" for drop in drops)
+        keepers = sum(row["md5"] == row["keeper"] for row in rows)
         return seals.write_seal(
             dataset.root,
             STAGE,
             inputs=shaped_by,
             output=sha256_of(path)[:16],
-            rows_in=count + len(drops) - duplicates,
-            rows_out=count - duplicates,
+            rows_in=keepers + len(drops),
+            rows_out=keepers,
             drops=drops,
             fitted=_policy(dataset),
         )

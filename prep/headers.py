@@ -5,9 +5,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from taggers.images import orientation
+
 ANIMATED = "animated"
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
-ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_header(path: Path) -> Header:
             # the further frames of an MPO, as cameras write it, are previews or a second eye
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 return Header(width, height, ANIMATED)
-            if image.getexif().get(ORIENTATION) in SIDEWAYS:
+            if orientation(image) in SIDEWAYS:
                 width, height = height, width
             return Header(width, height)
     except Exception as error:  # decoders raise anything from SyntaxError to struct.error

@@ -19,6 +19,13 @@ INTERRUPTED = 130
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
+def version() -> str:
+    """Return kiroku's version, for `--version`; looked up when asked, as `--help` must be quick."""
+    from importlib.metadata import version
+
+    return version("kiroku")
+
+
 def run(app: "App", arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own when None) and return its exit status.
 

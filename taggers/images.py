@@ -84,7 +84,7 @@ def preprocess(image: Image.Image, size: int) -> Pixels:
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """The picture as a person sees it on white: EXIF orientation applied, any mode as RGB."""
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     flat = _over_white(image)
     return flat if turn is None else flat.transpose(turn)
 
@@ -110,7 +110,8 @@ def _from_16_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey).convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 5 to 8 lie on their side."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken EXIF is common and viewers ignore it: the picture is upright

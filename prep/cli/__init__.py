@@ -6,20 +6,14 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from schemas.command import run as run_command
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("kiroku")
-
+from schemas.command import version
 
 # each command's sort_key is its place in `--help`: as the chain runs, not by the alphabet
 app = App(
     name="prep",
     help="From a booru query or a folder of images to a dataset to train on.",
     help_format="plaintext",
-    version=_version,
+    version=version,
 )
 
 HERE = Path()

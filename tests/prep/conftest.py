@@ -1,14 +1,10 @@
 """What the tests of the chain share: a booru of small drawings, a model, dataset folders."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from prep.dataset import Dataset
 from prep.demo import recipes
 from prep.demo.booru import running
 from prep.demo.model import build_model
@@ -16,9 +12,7 @@ from prep.demo.site import Site
 from prep.demo.world import World
 from prep.init import write_recipes
 
-QUICK = ("fetch.requests_per_second=10", "fetch.files_per_second=50")
 MakeDataset = Callable[..., Path]
-Prep = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
@@ -59,30 +53,3 @@ def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
         return folder
 
     return make
-
-
-@pytest.fixture
-def prep() -> Prep:
-    """`prep("status", folder)`: the command in a process of its own."""
-
-    def run(*words: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "prep", *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, **environment},
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def open_dataset() -> Callable[..., Dataset]:
-    """`open_dataset(folder, "tag.general=0.5")`: with keys changed for this time."""
-
-    def open_it(folder: Path, *changes: str) -> Dataset:
-        return Dataset.open(folder, changes)
-
-    return open_it

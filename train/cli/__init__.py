@@ -5,20 +5,13 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from schemas.command import run
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("kiroku")
-
+from schemas.command import run, version
 
 app = App(
     name="train",
     help="Train adapters on the images and captions of a dataset folder.",
     help_format="plaintext",
-    version=_version,
+    version=version,
 )
 
 
