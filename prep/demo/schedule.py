@@ -1,0 +1,79 @@
+"""What the base model's two trainings share: the rate's course, curve, checkpoints."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.files import writing
+
+WARM_UP, LAST = 0.04, 0.02  # share of the steps; part of the highest rate that is left at the end
+SMOOTHING = 0.98
+EVERY, SECONDS = 50, 120.0  # steps between points of a curve; seconds between checkpoints
+
+
+def rate(step: int, steps: int) -> float:
+    """The rate at `step` of `steps` as a part of the highest: warm-up, then half a cosine."""
+    warm = WARM_UP * steps
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    return LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
+
+
+@dataclass
+class Curve:
+    """A loss over steps: points of the smoothed value, and the seconds the steps took."""
+
+    points: list[tuple[int, float]] = field(default_factory=list)
+    recent: float = math.nan
+    seconds: float = 0.0
+    _clock: float = field(default_factory=time.monotonic)
+
+    def add(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        kept = SMOOTHING if self.points else 0.0
+        self.recent = kept * self.recent + (1 - kept) * loss if kept else loss
+        if step % EVERY == 0:
+            self.points.append((step, round(self.recent, 6)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"points": self.points, "recent": self.recent, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.points, self.recent, self.seconds = state["points"], state["recent"], state["seconds"]
+        self._clock = time.monotonic()
+
+
+class Checkpoint:
+    """A file that holds the state of all `parts` and the number of steps made."""
+
+    def __init__(self, path: Path, parts: dict[str, Any]) -> None:
+        self.path = path
+        self._parts = parts
+        self._saved = time.monotonic()
+
+    def load(self) -> int:
+        """Put every part where it was; the steps made so far, 0 where there is no file."""
+        if not self.path.is_file():
+            return 0
+        state = torch.load(self.path, weights_only=True)
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        made: int = state["step"]
+        return made
+
+    def save_now_and_then(self, step: int) -> None:
+        """Save if the last time is long enough ago."""
+        if time.monotonic() - self._saved > SECONDS:
+            self.save(step)
+
+    def save(self, step: int) -> None:
+        """Write the file, whole or not at all."""
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        with writing(self.path) as aside:
+            torch.save(state | {"step": step}, aside)
+        self._saved = time.monotonic()

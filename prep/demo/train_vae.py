@@ -1,0 +1,106 @@
+"""The first half of the demo's base model: an autoencoder of eight pixels to a latent.
+
+It learns on pieces of drawings, several times as fast, then on whole ones, so that its middle
+attention has met both. Absolute and squared error, and a touch of Kullback-Leibler
+divergence that keeps latents near one another (Kingma and Welling 2013, arXiv:1312.6114).
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prep.demo.drawings import Pixels
+from prep.demo.muon import Pair
+from prep.demo.schedule import Checkpoint, Curve, rate
+from schemas import progress
+
+BATCH = 8
+MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
+CROP, WHOLE = 64, 0.01  # pixels of a crop; last share of the steps, on whole drawings
+SQUARED, DIVERGENCE = 5.0, 5e-5  # weights in the loss beside the absolute error's 1
+
+
+def train_vae(vae: Any, drawings: Sequence[Pixels], steps: int, seed: int, work: Path) -> Curve:
+    """Teach `vae` (diffusers' AutoencoderKL) to give back `drawings`; go on from `work`.
+
+    drawings: uint8 [n, h, w, 3] of any sizes; the more there are of one, the oftener it comes up.
+    """
+    optimizer = Pair(vae, MATRICES, REST)
+    curve = Curve()
+    checkpoint = Checkpoint(work / "vae.pt", {"vae": vae, "optimizer": optimizer, "curve": curve})
+    first = checkpoint.load()
+    vae.train()
+    with progress.task("train VAE", steps, "steps") as advance:
+        advance(first)
+        for step in range(first, steps):
+            whole = step >= steps * (1 - WHOLE)
+            x = _batch(drawings, step, seed, None if whole else CROP)
+            loss = _loss(vae, x, torch.Generator().manual_seed(seed * 1_000_003 + step))
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+            optimizer.step(rate(step, steps))
+            curve.add(step, loss.item())
+            advance(1, note=f"loss {curve.recent:.4f}")
+            checkpoint.save_now_and_then(step + 1)
+    checkpoint.save(steps)
+    vae.eval()
+    return curve
+
+
+def _batch(drawings: Sequence[Pixels], step: int, seed: int, side: int | None) -> Tensor:
+    """float32 [BATCH, 3, h, w] in [-1, 1]: pieces of `side` pixels, cut anywhere; None: whole."""
+    rng = random.Random(f"vae {seed} {step}")
+    pixels = rng.choices(drawings, [len(group) for group in drawings])[0]
+    high, wide = (side, side) if side else pixels.shape[1:3]
+    pieces = []
+    for row in (rng.randrange(len(pixels)) for _ in range(BATCH)):
+        top = rng.randint(0, pixels.shape[1] - high)
+        left = rng.randint(0, pixels.shape[2] - wide)
+        pieces.append(pixels[row, top : top + high, left : left + wide])
+    return to_input(np.stack(pieces))
+
+
+def to_input(pixels: Pixels) -> Tensor:
+    """uint8 [n, h, w, 3] to float32 [n, 3, h, w] in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def _loss(vae: Any, x: Tensor, generator: torch.Generator) -> Tensor:
+    # bfloat16 halves the time where the processor knows it and is no slower elsewhere
+    with torch.autocast("cpu", torch.bfloat16):
+        posterior = vae.encode(x).latent_dist
+        decoded = vae.decode(posterior.sample(generator)).sample
+    error = decoded.float() - x
+    divergence = posterior.kl().mean() / posterior.mean[0].numel()
+    loss: Tensor = error.abs().mean() + SQUARED * error.square().mean() + DIVERGENCE * divergence
+    return loss
+
+
+def encoded(vae: Any, pixels: Pixels) -> Tensor:
+    """The means of the latents, float32 [n, 4, h / 8, w / 8], not yet scaled."""
+    parts = []
+    with torch.no_grad(), progress.task("encode", len(pixels), "drawings") as advance:
+        for start in range(0, len(pixels), 64):
+            x = to_input(pixels[start : start + 64])
+            with torch.autocast("cpu", torch.bfloat16):
+                parts.append(vae.encode(x).latent_dist.mean.float())
+            advance(len(x))
+    return torch.cat(parts)
+
+
+def psnr(vae: Any, pixels: Pixels) -> float:
+    """Mean peak signal-to-noise ratio of the reconstructions of `pixels`, in dB."""
+    values = []
+    with torch.no_grad():
+        for start in range(0, len(pixels), 32):
+            x = to_input(pixels[start : start + 32])
+            decoded = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+            errors = ((decoded - x) / 2).square().mean((1, 2, 3))
+            values += [10 * math.log10(1 / error) for error in errors.tolist()]
+    return sum(values) / len(values)
