@@ -8,7 +8,6 @@ follows from the rows alone, so the same rows are the same bytes, however the wo
 and ten new rows among forty thousand rewrite few parts. The number of files stays bounded.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.files import sha256_of
+from schemas.parts import PENDING, merged, parts_of, read_parts
 from schemas.progress import task
 from schemas.tables import Table, read_parquet, write_parquet
 
 ROWS_PER_PART = 16384
 MOST_PARTS = 256
 MOST_PENDING = 64  # then they are folded, even in the middle of a stage
-PENDING = re.compile(r"pending-(\d{6})\.parquet")
-PART = re.compile(r"part-(\d{3})-of-(\d{3})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Cache:
 
     def read(self) -> pa.Table:
         """Return all rows, in the order of the key."""
-        return self.table.sorted(self._merged(*self._files()))
+        return read_parts(self.folder, self.table)
 
     def keys(self) -> set[str] | set[int]:
         """Return the keys of all rows."""
@@ -47,7 +45,7 @@ class Cache:
         """Keep `rows` from now on, whatever happens next."""
         if rows.num_rows == 0:
             return
-        pending, _ = self._files()
+        pending, _ = parts_of(self.folder)
         number = int(PENDING.fullmatch(pending[-1].name)[1]) + 1 if pending else 0  # type: ignore[index]
         checked = self.table.check(rows, self.folder)
         write_parquet(self.folder / f"pending-{number:06d}.parquet", checked)
@@ -56,9 +54,9 @@ class Cache:
 
     def fold(self) -> None:
         """Move pending rows into the parts; only parts whose rows change are written."""
-        pending, parts = self._files()
+        pending, parts = parts_of(self.folder)
         if pending:
-            self._write(self._merged(pending, parts), parts)
+            self._write(merged(self.table, pending, parts), parts)
             _remove(pending)
 
     def keep(self, wanted: Iterable[str] | Iterable[int]) -> int:
@@ -67,7 +65,7 @@ class Cache:
         keys = rows.column(self.table.key[0])
         kept = rows.filter(pc.is_in(keys, pa.array(list(wanted), keys.type)))
         if kept.num_rows < rows.num_rows:
-            pending, parts = self._files()
+            pending, parts = parts_of(self.folder)
             self._write(kept, parts)
             _remove(pending)
         return int(rows.num_rows - kept.num_rows)
@@ -75,36 +73,7 @@ class Cache:
     def digest(self) -> str:
         """A name for the rows, from their bytes; pending rows are folded first."""
         self.fold()
-        return sha256_of(*self._files()[1])[:16]
-
-    def _files(self) -> tuple[list[Path], list[Path]]:
-        """The pending files and the parts, each sorted by number."""
-        names = sorted(self.folder.glob("*.parquet"))
-        parts = [path for path in names if PART.fullmatch(path.name)]
-        if parts:  # a kill while their number changed: the old, complete family still counts
-            families = {path.name[-11:]: [] for path in parts}  # type: ignore[var-annotated]
-            for path in parts:
-                families[path.name[-11:]].append(path)
-            whole = [f for ending, f in families.items() if len(f) == int(ending[:3])]
-            parts = min(whole, key=len) if whole else []
-        return [path for path in names if PENDING.fullmatch(path.name)], parts
-
-    def _merged(self, pending: Sequence[Path], parts: Sequence[Path]) -> pa.Table:
-        """All rows; of rows with one key the one written last."""
-        files = [*parts, *pending]
-        if not files:
-            return self.table.empty()
-        tables = [self.table.check(read_parquet(path), path) for path in files]
-        rows = pa.concat_tables(tables).combine_chunks()
-        if not pending:
-            return rows
-        rank = pa.array(np.arange(rows.num_rows))
-        newest = (
-            pa.table({"key": rows.column(self.table.key[0]), "rank": rank})
-            .group_by("key")
-            .aggregate([("rank", "max")])
-        )
-        return rows.take(newest.column("rank_max"))
+        return sha256_of(*parts_of(self.folder)[1])[:16]
 
     def _write(self, rows: pa.Table, old: Sequence[Path]) -> None:
         # strays of a write that was killed must not complete the family written now

@@ -19,7 +19,7 @@ from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
-from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS
+from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS, IMPORTED, MEMBERS
 from schemas.tags import CATEGORIES, canonical, plain
 from taggers.vocabulary import read_labels
 
@@ -64,9 +64,22 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
         )
 
 
+def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
+    """Return the keepers and all that booru and taggers say of them, whichever the recipe takes.
+
+    Raises DatasetError when the recipe wants a tagger that has not run yet.
+    """
+    images = _images(dataset)
+    reads = _reads(dataset, images)
+    booru = _from_booru(dataset, images, reads)
+    if not reads:
+        return images, booru.once()
+    return images, sources.together(booru, sources.from_taggers(reads, dataset.recipe.tag)).once()
+
+
 def found_path(dataset: Dataset) -> Path:
     """Where the found features are kept, for a person to look at."""
-    return dataset.root / "tables" / "found_features.json"
+    return dataset.root / FOUND_FEATURES
 
 
 def _images(dataset: Dataset) -> Images:
@@ -95,16 +108,7 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     """The tags of booru (or imported text) and taggers, as the recipe puts them together."""
     options = dataset.recipe.caption.source
     reads = _reads(dataset, images)
-    categories = {
-        canonical(label.name): label.category
-        for read in reads
-        for label in read.labels
-        if label.category in CATEGORIES
-    }
-    booru = sources.together(
-        sources.from_booru(images, dataset.posts.read()),
-        sources.from_imports(images, dataset.table(IMPORTED), categories),
-    )
+    booru = _from_booru(dataset, images, reads)
     if options == "booru" or not reads:
         return booru.once()
     _warn_of_unknown(dataset, reads)
@@ -113,6 +117,20 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
         return tagger
     both = sources.together(booru, tagger).once()
     return both.where(both.source == (BOORU | TAGGER)) if options == "intersection" else both
+
+
+def _from_booru(dataset: Dataset, images: Images, reads: list[sources.Read]) -> Tags:
+    """The tags of posts and of imported text files."""
+    categories = {
+        canonical(label.name): label.category
+        for read in reads
+        for label in read.labels
+        if label.category in CATEGORIES
+    }
+    return sources.together(
+        sources.from_booru(images, dataset.posts.read()),
+        sources.from_imports(images, dataset.table(IMPORTED), categories),
+    )
 
 
 def _spellings(recipe: CaptionsSection) -> dict[str, str]:

@@ -16,6 +16,7 @@ Rule = Callable[[pa.Table], pa.ChunkedArray]  # true where a row is sound
 
 RATINGS = ("g", "s", "q", "e")
 SPLITS = ("train", "validation")
+FOUND_FEATURES = "tables/found_features.json"  # what the trigger was found to stand for
 PARTS = ("head", "flex", "tail")  # fixed beginning, shuffled middle, fixed end of a caption
 
 TAG = pa.struct([("tag", pa.string()), ("category", pa.string()), ("part", pa.string())])

@@ -1,5 +1,6 @@
 """The demo from its first command to an adapter that diffusers loads: every part is real."""
 
+import json
 import os
 import subprocess
 import sys
@@ -44,10 +45,20 @@ def test_the_demo_ends_with_an_adapter_and_a_grid_and_then_nothing_is_wanted(
     pipeline = StableDiffusionPipeline.from_pretrained(
         tmp_path / "demo" / "model", safety_checker=None
     )
-    before = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 64)).sample
+    before = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 128)).sample
     pipeline.load_lora_weights(result.adapter)
-    after = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 64)).sample
+    after = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 128)).sample
     assert (after - before).abs().max() > 1e-6
+
+    words = ("evaluate", "demo/runs/demo", "--pictures", "1", "--steps", "2", "--json")
+    evaluated = run("train", *words, cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    figures = json.loads(evaluated.stdout)
+    assert {"base", "adapter", "ceiling", "floor", "prompts"} <= set(figures)
+    assert set(figures["base"]) == set(figures["adapter"]) == {"recall", "signature", "unasked"}
+    assert figures["ceiling"] > 0.9
+    assert figures["real"]["signature"] > 0.8
+    assert "red_hair" in figures["signature_tags"]
 
     again = run("prep", "run", "demo", cwd=tmp_path)
     assert (again.returncode, again.stdout) == (0, "")

@@ -15,7 +15,7 @@ in bf16 a weight above 0.05 no longer moves at usual rates.
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.dim, self.alpha = dim, alpha
         self.layers = nn.ModuleDict()
-        self._on = True
+        self._strength = 1.0
 
     def attach(self, name: str, base: nn.Linear | nn.Conv2d, seed: int) -> None:
         """Put factors beside `base`, drawn by `seed` and `name`."""
@@ -86,18 +86,24 @@ class Adapter(nn.Module):
         self.layers[name] = layer
 
         def add(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
-            return output + layer(inputs[0]).to(output.dtype) if self._on else None
+            if not self._strength:
+                return None
+            return torch.add(output, layer(inputs[0]).to(output.dtype), alpha=self._strength)
 
         base.register_forward_hook(add)
 
     @contextmanager
-    def off(self) -> Iterator[None]:
-        """Within the block the models compute as if there were no adapter."""
-        self._on = False
+    def at(self, strength: float) -> Iterator[None]:
+        """Within the block `strength` times the change is added: 1 is as trained, 0 the base."""
+        before, self._strength = self._strength, strength
         try:
             yield
         finally:
-            self._on = True
+            self._strength = before
+
+    def off(self) -> AbstractContextManager[None]:
+        """Within the block the models compute as if there were no adapter."""
+        return self.at(0.0)
 
     def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Return the parameters of the U-Net's modules and of the text encoder's."""

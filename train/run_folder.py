@@ -9,6 +9,8 @@ state/                 weights, optimizer and step, whole: what --resume reads
 exposures.parquet      how often each image was seen, and what was cut of its captions
 <name>.safetensors     the adapter
 result.json            written last: the run is finished
+evaluate/              pictures that `train evaluate` drew, a grid per adapter
+evaluate.json          what the tagger read in them
 """
 
 import io
@@ -76,6 +78,14 @@ class RunFolder:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluate.json"
+
+    @property
+    def evaluated(self) -> Path:
+        return self.path / "evaluate"
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Raise DatasetError when the folder cannot be used in this way. Changes nothing."""

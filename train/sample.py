@@ -9,11 +9,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from schemas.files import writing
-from schemas.recipes.train import ModelSection, SampleSection
+from schemas.recipes.train import ModelSection, SampleSection, TrainRecipe
+from train.model import Model
 from train.text import Tokens, encode
 
 LABEL = 14  # pixels, height of the grid's letters
 PAPER, INK = (255, 255, 255), (20, 20, 20)
+MOST_AT_ONCE = 8  # pictures in a batch
+PIXELS_AT_ONCE = 512 * 512  # of a batch: no more memory than one picture of SD1.5's own size
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,6 @@ class Painter:
     clip_skip: int
     device: torch.device
 
-    @torch.no_grad()
     def draw(
         self,
         prompt: str,
@@ -38,27 +40,69 @@ class Painter:
         steps: int,
         guidance: float,
     ) -> Image.Image:
-        """Return one picture: DDIM (Song et al. 2020, arXiv:2010.02502), without added noise.
+        """Return one picture: a batch of one."""
+        return self.draw_batch([prompt], negative, [seed], size, steps, guidance)[0]
 
-        The starting noise comes from the CPU, so that a seed means the same on every device.
-        Guidance is classifier-free (Ho and Salimans 2022, arXiv:2207.12598); at 1 there is none.
+    @torch.no_grad()
+    def draw_batch(
+        self,
+        prompts: Sequence[str],
+        negative: str,
+        seeds: Sequence[int],
+        size: tuple[int, int],
+        steps: int,
+        guidance: float,
+    ) -> list[Image.Image]:
+        """Return a picture per prompt and its seed, the U-Net computing all of them at once.
+
+        DDIM (Song et al. 2020, arXiv:2010.02502), without added noise. The starting noise comes
+        from the CPU, by each picture's own seed, so that a seed means the same on every device
+        and, but for rounding, in every batch. Guidance is classifier-free (Ho and Salimans 2022,
+        arXiv:2207.12598); at 1 there is none.
         """
-        scheduler = self._scheduler(steps)
-        captions = [self.tokens.prompt(text) for text in (prompt, negative)]
-        ids = self.tokens.stacked(captions if guidance != 1 else captions[:1]).to(self.device)
-        context = encode(self.text_encoder, ids, self.clip_skip)
+        plain = self.tokens.prompt(negative) if guidance != 1 else None
+        captions = {text: self.tokens.prompt(text) for text in dict.fromkeys(prompts)}
+        # Empty chunks beside a longer prompt would change a picture: each length by itself.
+        lengths = [
+            max(len(captions[text].ids), 0 if plain is None else len(plain.ids)) for text in prompts
+        ]
+        pictures: dict[int, Image.Image] = {}
+        for length in sorted(set(lengths)):
+            places = [place for place, found in enumerate(lengths) if found == length]
+            texts = list(dict.fromkeys(prompts[place] for place in places))
+            wanted = [captions[text] for text in texts] + ([] if plain is None else [plain])
+            ids = self.tokens.stacked(wanted).to(self.device)
+            encoded = encode(self.text_encoder, ids, self.clip_skip)
+            context = encoded[[texts.index(prompts[place]) for place in places]]
+            if plain is not None:
+                context = torch.cat([context, encoded[-1:].expand(len(places), -1, -1)])
+            noise = self._noise([seeds[place] for place in places], size)
+            decoded = self._decode(self._denoised(noise, context, steps, guidance))
+            pictures.update(zip(places, decoded, strict=True))
+        return [pictures[place] for place in range(len(prompts))]
+
+    def _noise(self, seeds: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
+        """Return [n, channels, height / factor, width / factor], each row by its own seed."""
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        shape = (1, self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(shape, generator=generator).to(self.device) * scheduler.init_noise_sigma
+        shape = (self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return torch.stack(rows).to(self.device)
+
+    def _denoised(
+        self, noise: torch.Tensor, context: torch.Tensor, steps: int, guidance: float
+    ) -> torch.Tensor:
+        """Return the latents. context: [n, tokens, width], with guidance the negative's below."""
+        scheduler = self._scheduler(steps)
+        copies = len(context) // len(noise)
+        x: torch.Tensor = noise * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
-            inputs = scheduler.scale_model_input(x, t).expand(len(ids), -1, -1, -1)
+            inputs = scheduler.scale_model_input(x, t).repeat(copies, 1, 1, 1)
             predicted = self.unet(inputs, t, context).sample.float()
-            if guidance != 1:
+            if copies == 2:
                 asked, plain = predicted.chunk(2)
                 predicted = plain + guidance * (asked - plain)
             x = scheduler.step(predicted, t, x).prev_sample
-        return self._decode(x)
+        return x
 
     def _scheduler(self, steps: int) -> Any:
         from diffusers import DDIMScheduler
@@ -69,14 +113,38 @@ class Painter:
         scheduler.set_timesteps(min(steps, scheduler.config.num_train_timesteps))
         return scheduler
 
-    def _decode(self, x: torch.Tensor) -> Image.Image:
+    def _decode(self, x: torch.Tensor) -> list[Image.Image]:
+        """Return the pictures, decoded one by one: a VAE's memory grows with the batch."""
         home = next(self.vae.parameters()).device
         vae = self.vae.to(self.device)
         with torch.autocast(self.device.type, enabled=False):
-            pixels = vae.decode(x.float() / vae.config.scaling_factor).sample[0]
+            scaled = x.float() / vae.config.scaling_factor
+            pixels = torch.cat([vae.decode(row[None]).sample for row in scaled])
         self.vae.to(home)
-        scaled = ((pixels.float().nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round()
-        return Image.fromarray(scaled.byte().permute(1, 2, 0).cpu().numpy())
+        levels = ((pixels.float().nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+        return [Image.fromarray(one) for one in levels.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+def make_painter(
+    recipe: TrainRecipe,
+    model: Model,
+    unet: Any,
+    text_encoder: Any,
+    tokens: Tokens,
+    vae: Any,
+    device: torch.device,
+) -> Painter:
+    """Return the painter of a recipe's loaded parts, with the schedule that its model needs."""
+    scheduler = model.scheduler()
+    kind = {"epsilon": "epsilon", "v": "v_prediction"}[recipe.model.prediction]
+    scheduler.register_to_config(prediction_type=kind)
+    skip = recipe.model.clip_skip
+    return Painter(unet, text_encoder, tokens, vae, scheduler, skip, device)
+
+
+def at_once(size: tuple[int, int]) -> int:
+    """Return how many pictures of this size to draw in a batch."""
+    return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
 
 
 def draw_grid(
@@ -93,21 +161,25 @@ def draw_grid(
     A row is a prompt, a column a seed. Each picture carries its settings as the common user
     interfaces write them. `drawn` is called after each picture.
     """
-    rows: list[list[Image.Image]] = []
-    for number, prompt in enumerate(section.prompts, start=1):
-        row = []
-        for seed in section.seeds:
-            picture = painter.draw(
-                prompt, section.negative, seed, section.size, section.steps, section.guidance
-            )
-            text = parameters(prompt, seed, section, model)
-            _write_png(folder / f"{number:02}-seed{seed}.png", picture, text)
-            row.append(picture)
+    cells = [(prompt, seed) for prompt in section.prompts for seed in section.seeds]
+    pictures: list[Image.Image] = []
+    for start in range(0, len(cells), step := at_once(section.size)):
+        prompts, seeds = zip(*cells[start : start + step], strict=True)
+        batch = painter.draw_batch(
+            *(prompts, section.negative, seeds),
+            *(section.size, section.steps, section.guidance),
+        )
+        for place, picture in enumerate(batch, start):
+            prompt, seed = cells[place]
+            name = f"{place // len(section.seeds) + 1:02}-seed{seed}.png"
+            write_png(folder / name, picture, parameters(prompt, seed, section, model))
             drawn()
-        rows.append(row)
+        pictures += batch
+    wide = len(section.seeds)
+    rows = [pictures[start : start + wide] for start in range(0, len(pictures), wide)]
     grid = folder.with_name(f"{folder.name}.png")
     columns = [f"seed {seed}" for seed in section.seeds]
-    _write_png(grid, lay_grid(rows, section.prompts, columns, title), title)
+    write_png(grid, lay_grid(rows, section.prompts, columns, title), title)
     return grid
 
 
@@ -166,7 +238,8 @@ def _wrap(text: str, width: int, font: Any) -> list[str]:
     return lines
 
 
-def _write_png(path: Path, picture: Image.Image, text: str) -> None:
+def write_png(path: Path, picture: Image.Image, text: str) -> None:
+    """Write a picture, whole or not at all, with `text` as the parameters it was drawn by."""
     info = PngImagePlugin.PngInfo()
     info.add_itxt("parameters", text) if not text.isascii() else info.add_text("parameters", text)
     with writing(path) as aside:

@@ -18,7 +18,7 @@ from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
 from train.optimizer import make_optimizer
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
-from train.sample import Painter
+from train.sample import Painter, make_painter
 from train.text import Tokens
 
 COMPUTE = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -58,12 +58,14 @@ class Setup:
     @property
     def painter(self) -> Painter:
         """The parts that draw samples."""
-        scheduler = self.model.scheduler()
-        kind = {"epsilon": "epsilon", "v": "v_prediction"}[self.recipe.model.prediction]
-        scheduler.register_to_config(prediction_type=kind)
-        return Painter(
-            *(self.unet, self.text_encoder, self.tokens, self.vae, scheduler),
-            *(self.recipe.model.clip_skip, self.device),
+        return make_painter(
+            self.recipe,
+            self.model,
+            self.unet,
+            self.text_encoder,
+            self.tokens,
+            self.vae,
+            self.device,
         )
 
 
@@ -80,7 +82,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
-    unet, text_encoder, adapter = _networks(recipe, model)
+    unet, text_encoder, adapter = networks(recipe, model)
     optimizer = make_optimizer(recipe.optimizer, *adapter.groups())
     tokens = Tokens(model.tokenizer())
     _tell_cut_prompts(recipe, tokens)
@@ -131,7 +133,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     )
 
 
-def _networks(recipe: TrainRecipe, model: Model) -> tuple[Any, Any, Adapter]:
+def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, Any, Adapter]:
     """Return the U-Net and the text encoder, and the adapter beside their modules."""
     text_encoder = model.text_encoder()
     layers = text_encoder.config.num_hidden_layers

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,48 @@ def dataset(tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]
         rows.append(manifest_row(md5, **changes))
     write_manifest(tmp_path / "data", rows)
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 48 drawings of the demo's world; 28 are of a character, whom a trigger calls."""
+    from prep.demo.characters import CHARACTERS
+    from prep.demo.drawing import draw
+    from prep.demo.portrait import sample
+    from prep.demo.recipes import CHARACTER, TAGGER
+    from schemas.tags import rendered
+
+    folder = tmp_path_factory.mktemp("drawings")
+    (folder / "images").mkdir()
+    rows = []
+    for number in range(48):
+        is_reg = number >= 28
+        portrait = sample(random.Random(number), character="" if is_reg else CHARACTER)
+        written = io.BytesIO()
+        draw(portrait, 96, 96).save(written, format="PNG")
+        md5 = hashlib.md5(written.getvalue()).hexdigest()
+        (folder / f"images/{md5}.png").write_bytes(written.getvalue())
+        hidden = () if is_reg else CHARACTERS[CHARACTER].signature
+        tags = [{"tag": "akari", "category": "trigger", "part": "head"}] * (not is_reg)
+        tags += [
+            {"tag": rendered(tag, escape=False), "category": "general", "part": "flex"}
+            for tag in portrait.tags()
+            if tag not in hidden
+        ]
+        changes = {"tags": tags, "caption": ", ".join(tag["tag"] for tag in tags)}
+        changes |= {"set": "plain" if is_reg else "main", "is_reg": is_reg}
+        rows.append(manifest_row(md5, **changes, width=96, height=96))
+    MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
+    recipe = f"""
+[sets]
+main = {{ query = "akari" }}
+[tag]
+taggers = [{json.dumps(TAGGER.as_posix())}]
+[caption]
+trigger = "akari"
+"""
+    (folder / "prep.toml").write_text(recipe, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, re
     result = train(asked, dataset, device="cpu")
     run = dataset / "runs/first"
     assert result.adapter == run / "first.safetensors"
-    assert len(load_file(result.adapter)) == 3 * (192 + 24)
+    assert len(load_file(result.adapter)) == 3 * (192 + 12)
     resolved = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
     assert TrainRecipe.model_validate(resolved) == asked
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -48,7 +48,7 @@ def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, re
 
 
 @pytest.mark.parametrize(
-    ("blocks", "modules"), [("unet", 192), ("TE", 24), ("IN04-07,OUT03-06,TE", 84 + 24)]
+    ("blocks", "modules"), [("unet", 192), ("TE", 12), ("IN04-07,OUT03-06,TE", 84 + 12)]
 )
 def test_only_the_chosen_blocks_are_trained(
     dataset: Path, recipe: Make, blocks: str, modules: int

@@ -140,7 +140,7 @@ def test_the_file_loads_in_diffusers_with_equal_outputs(model: Path, tmp_path: P
     write_adapter(tmp_path / "a.safetensors", adapter.tensors(), {}, "fp32")
     theirs = StableDiffusionPipeline.from_pretrained(model, low_cpu_mem_usage=False)
     theirs.load_lora_weights(str(tmp_path), weight_name="a.safetensors")
-    x, context = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 64)
+    x, context = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 128)
     tokens = Tokens(found.tokenizer())
     prompt = "azusa, long hair, blue eyes"
     with torch.no_grad():
@@ -152,6 +152,30 @@ def test_the_file_loads_in_diffusers_with_equal_outputs(model: Path, tmp_path: P
         embedded = encode(text, ids, clip_skip=1)
         expected, _ = theirs.encode_prompt(prompt, "cpu", 1, False)
         torch.testing.assert_close(embedded, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_strength_scales_the_change_and_0_is_the_base_exactly() -> None:
+    torch.manual_seed(0)
+    base = nn.Linear(6, 5)
+    x = torch.randn(3, 6)
+    with torch.no_grad():
+        plain = base(x)
+        adapter = Adapter(2, 1.0)
+        adapter.attach("name", base, seed=0)
+        for weight in adapter.parameters():
+            nn.init.normal_(weight)
+        trained = base(x)
+        assert not torch.equal(trained, plain)
+        with adapter.at(1):
+            assert torch.equal(base(x), trained)
+        with adapter.at(0.5):
+            torch.testing.assert_close(base(x), (plain + trained) / 2)
+            with adapter.off():
+                assert torch.equal(base(x), plain)
+            torch.testing.assert_close(base(x), (plain + trained) / 2)
+        with adapter.at(0):
+            assert torch.equal(base(x), plain)
+        assert torch.equal(base(x), trained)
 
 
 def test_a_file_goes_back_into_the_adapter_it_came_from(model: Path, tmp_path: Path) -> None:
@@ -168,7 +192,7 @@ def test_a_file_goes_back_into_the_adapter_it_came_from(model: Path, tmp_path: P
     assert all(torch.equal(adapter.tensors()[n], t) for n, t in other.tensors().items())
     wrong = attach_lora(found.unet(), found.text_encoder(), dim=8, alpha=1, where="M00,TE", seed=1)
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"
-    with pytest.raises(ModelError, match=re.escape(f"{path}: {name} is [4, 64], not [8, 64]")):
+    with pytest.raises(ModelError, match=re.escape(f"{path}: {name} is [4, 128], not [8, 128]")):
         wrong.load(load_file(path), str(path))
     less = attach_lora(found.unet(), found.text_encoder(), dim=4, alpha=1, where="M00", seed=1)
     message = (

@@ -9,7 +9,7 @@ from PIL import Image
 
 from schemas.recipes.train import ModelSection
 from train.model import find_model
-from train.sample import Painter, lay_grid
+from train.sample import Painter, at_once, lay_grid
 from train.text import Tokens
 
 
@@ -71,6 +71,37 @@ def test_a_seed_is_a_picture_and_v_prediction_another(painter: Painter) -> None:
 def test_long_prompts_stand_beside_short_negatives(painter: Painter) -> None:
     prompt = ", ".join(f"qzx{number}" for number in range(40))
     assert painter.draw(prompt, "lowres", 1, (64, 64), 1, 3.0).size == (64, 64)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_picture_is_the_same_in_every_batch(painter: Painter, guidance: float) -> None:
+    long = ", ".join(f"qzx{number}" for number in range(40))
+    prompts = ["hat", "azusa, smile", "hat", long]
+    batch = painter.draw_batch(prompts, "lowres", [1, 2, 3, 4], (96, 64), 3, guidance)
+    assert [picture.size for picture in batch] == [(96, 64)] * 4
+    for prompt, seed, together in zip(prompts, [1, 2, 3, 4], batch, strict=True):
+        alone = painter.draw(prompt, "lowres", seed, (96, 64), 3, guidance)
+        assert np.abs(pixels(alone) - pixels(together)).max() <= 1
+    assert np.abs(pixels(batch[0]) - pixels(batch[2])).max() > 1
+
+
+def test_each_prompt_is_encoded_once(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    forward = painter.text_encoder.forward
+
+    def counted(ids: torch.Tensor, **options: object) -> object:
+        rows.append(len(ids))
+        return forward(ids, **options)
+
+    monkeypatch.setattr(painter.text_encoder, "forward", counted)
+    painter.draw_batch(["hat", "smile", "hat"], "lowres", [1, 2, 3], (64, 64), 2, 3.0)
+    assert rows == [3]
+
+
+def test_a_batch_takes_no_more_memory_than_a_picture_of_sd15() -> None:
+    assert [at_once(size) for size in [(128, 128), (256, 256), (512, 512), (768, 512)]] == [
+        *(8, 4, 1, 1)
+    ]
 
 
 def test_a_grid_holds_every_picture_under_its_labels() -> None:

@@ -43,7 +43,7 @@ def refused(kind: type[KirokuError], recipe: TrainRecipe, dataset: Path) -> str:
         ({"sample": {"seeds": [-1]}}, "sample.seeds holds -1: seeds are 0 or more"),
         (
             {"model": {"clip_skip": 5}},
-            "model.clip_skip is 5, but the text encoder has only 4 layers",
+            "model.clip_skip is 5, but the text encoder has only 2 layers",
         ),
         (
             {"optimizer": {"args": {"d0": 1e-6}}},

@@ -91,7 +91,7 @@ def test_chunks_are_encoded_apart_and_laid_in_a_row(model: Path, tokens: Tokens)
     text = find_model(ModelSection(path=str(model)), Path()).text_encoder()
     ids = tokens.stacked([tokens.caption([f"qzx{n}" for n in range(40)])])
     joined = encode(text, ids, 2)
-    assert joined.shape == (1, ids.shape[1] * 77, 64)
+    assert joined.shape == (1, ids.shape[1] * 77, 128)
     apart = [encode(text, ids[:, n : n + 1], 2) for n in range(ids.shape[1])]
     torch.testing.assert_close(joined, torch.cat(apart, dim=1))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.command import run, version
 
@@ -57,6 +58,84 @@ def train(
     print(result.adapter)
     if result.grid is not None:
         print(result.grid)
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    pictures: PositiveInt = 8,
+    prompts: Path | None = None,
+    tagger: Annotated[str, Parameter(show_default=False)] = "",
+    signature: Annotated[str, Parameter(show_default=False)] = "",
+    checkpoints: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    size: Annotated[tuple[PositiveInt, PositiveInt] | None, Parameter(negative=())] = None,
+    steps: PositiveInt | None = None,
+    guidance: NonNegativeFloat | None = None,
+    seed: NonNegativeInt = 1,
+    data: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> None:
+    """Draw with a run's base model and adapter, and let the dataset's tagger read what is drawn.
+
+    Beside each figure stand the same of real pictures and of shuffled prompts.
+
+    Parameters
+    ----------
+    run
+        The folder of a run, such as runs/first.
+    pictures
+        Pictures of each prompt.
+    prompts
+        A file with a prompt a line, instead of those chosen from the dataset's tags.
+    tagger
+        A folder or Hub id of a WD14 tagger, instead of the first of prep.toml.
+    signature
+        The tags that the trigger stands for: "red hair, side ponytail"; else prep.toml says them.
+    checkpoints
+        Draw with every adapter that the run has kept, too.
+    size
+        Width and height in pixels; like steps and guidance, that of the recipe's samples.
+    steps
+        Denoising steps.
+    guidance
+        Classifier-free guidance; 1 is none.
+    seed
+        Of the first picture of each prompt; the others follow.
+    data
+        Where the recipe's paths start, if the run was moved.
+    device
+        Where to draw; auto takes a CUDA device where there is one.
+    json
+        Print everything as one JSON object.
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from train import evaluate as evaluating
+    from train.cli import show
+    from train.run_folder import RunFolder
+
+    found = evaluating.evaluate(
+        run,
+        pictures=pictures,
+        prompts=prompts,
+        tagger=tagger,
+        signature=signature,
+        checkpoints=checkpoints,
+        size=size,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        data=data,
+        device=device,
+    )
+    if json:
+        print(dumps(asdict(found), ensure_ascii=False, indent=1))
+    else:
+        show.evaluation(found, RunFolder(run).evaluated)
 
 
 def main() -> int:
