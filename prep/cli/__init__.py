@@ -163,6 +163,25 @@ def status(dir: Folder = HERE, *, json: Flag = False, changes: Changes = ()) -> 
 
 
 @app.command(sort_key=11)
+def report(
+    dir: Folder = HERE, *, run: Path | None = None, no_drawing: Flag = False, changes: Changes = ()
+) -> None:
+    """Write report.html: what was fetched and dropped, tags, captions, training, pictures.
+
+    Parameters
+    ----------
+    run
+        The folder of a run, instead of the one of train.toml.
+    no_drawing
+        Show the pictures that are drawn already, and draw none.
+    """
+    from prep.cli.report import report
+    from prep.dataset import Dataset
+
+    print(report(Dataset.open(dir, changes), run, draw=not no_drawing))
+
+
+@app.command(sort_key=12)
 def doctor(dir: Folder = HERE, *, json: Flag = False) -> int:
     """Say what this machine can do, and what to install where it cannot.
 
@@ -179,7 +198,7 @@ def doctor(dir: Folder = HERE, *, json: Flag = False) -> int:
     return 0 if all(finding.well for finding in findings) else 1
 
 
-@app.command(sort_key=12)
+@app.command(sort_key=13)
 def gc(dir: Folder = HERE, *, images: Flag = False, dry_run: Flag = False) -> None:
     """Free what nothing wants: leftovers of kills, other taggers' tables, other sizes' latents.
 
@@ -197,7 +216,7 @@ def gc(dir: Folder = HERE, *, images: Flag = False, dry_run: Flag = False) -> No
     print(f"{'would free' if dry_run else 'freed'} {freed / 1e6:,.1f} MB")
 
 
-@app.command(sort_key=13)
+@app.command(sort_key=14)
 def demo(
     dir: Annotated[Path, Parameter(help="The folder to make.")] = Path("demo"),
 ) -> None:
@@ -207,6 +226,7 @@ def demo(
     result = demo(dir)
     print(result.adapter)
     print(result.grid)
+    print(result.report)
 
 
 def _one(name: str, folder: Path, changes: tuple[str, ...], work: object = None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from prep import chain
+from prep.cli.report import report
 from prep.cli.steps import ALL
 from prep.dataset import Dataset
 from prep.demo import recipes
@@ -28,6 +29,7 @@ class DemoResult:
 
     adapter: Path
     grid: Path
+    report: Path
 
 
 def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
@@ -47,11 +49,12 @@ def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
         say(f"demo: trained already; `train {dataset.train_file} --overwrite` does it again")
     else:
         train(recipe, folder, resume=bool(run.states()), overwrite=not run.states())
+    page = report(dataset)
     say(f"demo: done. See `prep status {folder}`, and the two recipes in {folder}")
     say(
         f"demo: `python -m prep.demo.booru --port {urlsplit(site.url).port}` serves the booru again"
     )
-    return DemoResult(run.adapter, max(run.samples.glob("*.png")))
+    return DemoResult(run.adapter, max(run.samples.glob("*.png")), page)
 
 
 def _port(folder: Path) -> int:

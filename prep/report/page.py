@@ -1,0 +1,114 @@
+"""The whole page: head, then the sections as the chain runs. Nothing in it asks for anything."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from prep import seals
+from prep.caption import before_rules, found_path
+from prep.dataset import Dataset
+from prep.report.captions import captions
+from prep.report.drops import fetched
+from prep.report.evaluation import evaluation
+from prep.report.frequencies import tags
+from prep.report.funnel import described, funnel, levels, sets_table
+from prep.report.grid import Grid, grid
+from prep.report.html import Html, element, legend, marked, missing, section, together
+from prep.report.pictures import Images
+from prep.report.run import Run
+from prep.report.training import training
+from schemas.errors import KirokuError
+from schemas.tags import canonical
+
+STYLE = Path(__file__).parent / "page.css"
+NAV = {
+    "fetched": "fetched",
+    "tags": "tags",
+    "captions": "captions",
+    "training": "training",
+    "grid": "pictures",
+    "evaluation": "read back",
+}
+
+
+def page(dataset: Dataset, run: Run | None, shown: Grid | None, why_no_grid: str = "") -> str:
+    """Return the page of a dataset as far as it has come.
+
+    `shown`: the run's pictures; without them `why_no_grid` says what is wanted.
+    """
+    images = Images.of(dataset)
+    body = together(
+        _head(dataset, run),
+        element(
+            "main",
+            fetched(dataset, images),
+            _tags_and_captions(dataset, images),
+            training(run),
+            grid(shown, why_no_grid),
+            evaluation(run),
+        ),
+        element("footer", element("p", marked("Made by kiroku: `prep report` makes it anew."))),
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", f"{name_of(dataset)} · kiroku"),
+        element("style", Html(STYLE.read_text(encoding="utf-8"))),
+    )
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+
+
+def name_of(dataset: Dataset) -> str:
+    """Return what a person calls the dataset: its folder's name."""
+    return dataset.root.resolve().name or str(dataset.root.resolve())
+
+
+def _head(dataset: Dataset, run: Run | None) -> Html:
+    found = levels(dataset, run)
+    trigger = dataset.recipe.caption.trigger
+    reg = tuple(dataset.sets("reg"))
+    key = legend(("learnt", "to learn"), ("reg", "for regularization"))
+    links = (element("li", element("a", text, href=f"#{target}")) for target, text in NAV.items())
+    return element(
+        "header",
+        element("p", "kiroku · dataset report", class_="kicker"),
+        element("h1", name_of(dataset)),
+        element("p", "called by ", element("code", trigger), class_="trigger") if trigger else None,
+        element("nav", element("ul", links), aria_label="sections"),
+        section(
+            "chain",
+            "From posts to training",
+            described(found),
+            (funnel(found, reg), key if reg else None) if found else None,
+            sets_table(dataset, found),
+        ),
+    )
+
+
+def _tags_and_captions(dataset: Dataset, images: Images) -> Html:
+    note = ""
+    if seals.read_seal(dataset.root, "caption") is None:
+        note = "No captions yet: `prep caption` makes them, or `prep run` all that is wanted."
+    else:
+        try:
+            rows, before = before_rules(dataset)
+        except KirokuError as error:
+            note = f"{error}."
+    if note:
+        return together(
+            section("tags", "Tags", "", missing(note)),
+            section("captions", "Captions, before and after the rules", "", missing(note)),
+        )
+    found = _found(dataset)
+    collapse = dataset.recipe.caption.collapse.tags
+    collapsed = found if collapse == "found" else [canonical(name) for name in collapse]
+    return together(
+        tags(dataset, rows, before, collapsed), captions(dataset, images, rows, before, found)
+    )
+
+
+def _found(dataset: Dataset) -> Sequence[str]:
+    """The features that were found for the trigger to stand for."""
+    path = found_path(dataset)
+    return json.loads(path.read_text(encoding="utf-8"))["tags"] if path.is_file() else []
