@@ -1,11 +1,12 @@
 """Trains the demo's base model on drawings made for it, and writes it as diffusers lays models out.
 
     python -m prep.demo.train_model --out DIR [--work DIR] [--seed N] [--drawings N]
-                                    [--vae-steps N] [--unet-steps N]
+                                    [--vae-steps N] [--text-steps N] [--unet-steps N]
 
-First the autoencoder, then U-Net and text encoder on its latents. Weights are stored in half
-precision. Killed, it goes on from the checkpoint in `work`; the same seed, numbers and threads give
-the same weights. What has never been drawn for it: `prep.demo.held_out`.
+First the autoencoder, then the text encoder by itself, then the U-Net on the latents of the one and
+the states of the other. Weights are stored in half precision. Killed, it goes on from the
+checkpoint in `work`; the same seed, numbers and threads give the same weights. What has never been
+drawn for it: `prep.demo.held_out`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from prep.demo.held_out import DRAWINGS, portrait
 from prep.demo.model import SCALE, SIDE, Networks, new_networks, save_networks
 from prep.demo.portrait import Portrait
 from prep.demo.schedule import Curve
+from prep.demo.train_text import train_text
 from prep.demo.train_unet import Drawings, train_unet
 from prep.demo.train_vae import encoded, psnr, train_vae
 from schemas import progress
@@ -28,7 +30,7 @@ from schemas.errors import UsageError
 from schemas.files import write_json, write_text
 from schemas.tags import rendered
 
-VAE_STEPS, UNET_STEPS = 18_000, 6000
+VAE_STEPS, TEXT_STEPS, UNET_STEPS = 18_000, 1000, 10_000
 VAE_DRAWINGS, VAE_SIDES = 12_000, (160, 128, 192)  # in all; pixels, a third of them each
 # Shapes of the drawings (width, height), and the share of each: portraits stand more than they lie.
 SHAPES = (((SIDE, SIDE), 0.72), ((96, 160), 0.18), ((160, 96), 0.10))
@@ -41,6 +43,7 @@ class Plan:
     seed: int = 0
     drawings: int = DRAWINGS
     vae_steps: int = VAE_STEPS
+    text_steps: int = TEXT_STEPS
     unet_steps: int = UNET_STEPS
     unseen: int = 500  # drawings that reconstructions are measured on
 
@@ -53,10 +56,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--drawings", type=int, default=Plan.drawings)
     parser.add_argument("--vae-steps", type=int, default=Plan.vae_steps)
+    parser.add_argument("--text-steps", type=int, default=Plan.text_steps)
     parser.add_argument("--unet-steps", type=int, default=Plan.unet_steps)
     given = parser.parse_args()
     progress.show()
-    plan = Plan(given.seed, given.drawings, given.vae_steps, given.unet_steps)
+    plan = Plan(given.seed, given.drawings, given.vae_steps, given.text_steps, given.unet_steps)
     train_model(plan, given.out, given.work or given.out / "work")
 
 
@@ -71,11 +75,15 @@ def train_model(plan: Plan, out: Path, work: Path) -> None:
     progress.say(f"reconstructions of {plan.unseen} unseen drawings: {clear:.2f} dB PSNR")
     drawings = _latents(networks, plan, work)
     tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
+    captions = [tags for group in drawings for tags in group.tags]
+    text_curve = train_text(
+        networks.text_encoder, tokenizer, captions, plan.text_steps, plan.seed, work
+    )
     unet_curve = train_unet(networks, tokenizer, drawings, plan.unet_steps, plan.seed, work)
     for network in (networks.vae, networks.unet, networks.text_encoder):
         network.half()
     save_networks(out, networks)
-    curves = {"vae": vae_curve, "unet": unet_curve}
+    curves = {"vae": vae_curve, "text": text_curve, "unet": unet_curve}
     write_json(
         out / "training.json",
         {

@@ -16,11 +16,12 @@ from prep.demo.model import new_networks
 from prep.demo.muon import Muon, Pair, orthogonal
 from prep.demo.schedule import LAST, Curve, rate
 from prep.demo.train_model import Plan, center_latents, spelt, train_model
+from prep.demo.train_text import NO_TAG, Spelling, train_text
 from prep.demo.train_unet import caption
 from prep.demo.train_vae import to_input
 from schemas.errors import UsageError
 
-TINY = Plan(seed=0, drawings=60, vae_steps=3, unet_steps=3, unseen=4)
+TINY = Plan(seed=0, drawings=60, vae_steps=3, text_steps=3, unet_steps=3, unseen=4)
 
 
 @given(rows=st.integers(2, 12), columns=st.integers(2, 12), seed=st.integers(0, 99))
@@ -93,6 +94,33 @@ def test_a_portrait_is_spelt_as_captions_spell_it() -> None:
     assert {"^_^", "inkwell fox"} <= spelt_all
 
 
+def test_every_tag_ends_where_its_own_words_do(tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    new_networks(tmp_path, 0)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    numbers = {"red hair": 5, "^_^": 6, "blue eyes": 7}
+    ids, ends = Spelling(tokenizer).rows([["red hair", "^_^", "blue eyes"], ["red hair"]], numbers)
+    whole = tokenizer(["red hair, ^_^, blue eyes", "red hair"], padding="max_length").input_ids
+    assert ids.tolist() == whole
+    asked = [(tokenizer.decode([int(i)]), int(e)) for i, e in zip(ids[0], ends[0], strict=True)]
+    assert [pair for pair in asked if pair[1] != NO_TAG] == [
+        *(("hair", 5), (",", 5), ("^_^,", 6), ("eyes", 7))
+    ]
+    assert ends[1].tolist() == [NO_TAG, NO_TAG, 5] + [NO_TAG] * 74
+
+
+def test_the_text_encoder_learns_to_name_the_tags(tmp_path: Path) -> None:
+    from transformers import CLIPTokenizer
+
+    text_encoder = new_networks(tmp_path, 0, ["red hair", "blue hair"]).text_encoder
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "tokenizer")
+    captions = [("red hair", "blue eyes"), ("blue hair", "red eyes")]
+    curve = train_text(text_encoder, tokenizer, captions, 60, 0, tmp_path)
+    assert curve.points[0][1] > 1.0
+    assert curve.recent < 0.6 * curve.points[0][1]
+
+
 def test_centering_moves_the_latents_and_not_the_pictures(tmp_path: Path) -> None:
     vae = new_networks(tmp_path, 0).vae.eval()
     x = to_input(drawn(portrait, 0, range(2), 64, 64))
@@ -119,7 +147,7 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
 
     train_model(TINY, tmp_path / "whole", tmp_path / "work")
     monkeypatch.setattr("prep.demo.schedule.SECONDS", 0.0)  # a checkpoint after every step
-    for steps in (2, 2):  # stopped in the second step of the VAE, then in that of the U-Net
+    for steps in (2, 3, 4):  # in the VAE, the text encoder, the U-Net: what is done is not redone
         with stopped_in_step(steps):
             train_model(TINY, tmp_path / "again", tmp_path / "stopped")
     train_model(TINY, tmp_path / "again", tmp_path / "stopped")
