@@ -1,0 +1,127 @@
+"""An experiment as a file: a question, what it is asked of, and the arms that differ.
+
+question = "Does a character need every block?"
+learnt = "akari_(hoshizora_academy)"        what the adapter learns
+base = "bases/character.toml"               tables that this file's own are laid over
+figures = ["signature", "kept"]             what decides
+
+[prep]  [train]                             keys of prep.toml and train.toml
+[ask]                                       what is drawn, and how
+[arms.all]                                  the first arm is what the others are held against
+[arms.few]
+train.adapter.blocks = "OUT03-06"           over [train]; prep.* over [prep]
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from schemas.errors import RecipeError
+from schemas.recipes.prep import PrepRecipe
+from schemas.recipes.section import Section
+from schemas.recipes.train import TrainRecipe
+
+Figure = Literal["signature", "kept", "unasked", "obeyed", "style", "watched"]
+Kind = TypeVar("Kind", bound=Section)
+
+
+class AskSection(Section):
+    """What is drawn to be read back: the same for every arm and seed."""
+
+    prompts: tuple[str, ...] = Field(min_length=1)
+    """drawn beside the trigger alone; those without it measure what the base could do before"""
+    watch: str = ""
+    """a tag that is looked for in pictures of the trigger alone"""
+    pictures: int = Field(8, ge=1)
+    """of each prompt"""
+    seed: int = Field(1, ge=0)
+    """of the first picture; the next has the next"""
+    steps: int = Field(12, ge=1)
+    """denoising steps"""
+    guidance: float = Field(4.0, ge=0)
+    """classifier-free guidance"""
+
+
+class ArmSection(Section):
+    """What is different in one arm."""
+
+    prep: dict[str, Any] = Field(default_factory=dict)
+    """keys of prep.toml, over the experiment's"""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """keys of train.toml, over the experiment's"""
+
+
+class ExperimentRecipe(Section):
+    """A question, and the trainings that are to answer it."""
+
+    question: str
+    """in one sentence"""
+    notes: str = ""
+    """what was said of it before"""
+    learnt: str
+    """the tag of what the adapter learns"""
+    base: str = ""
+    """a file whose tables this one's are laid over, from this file's folder"""
+    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1)
+    """of training: every arm is trained with each"""
+    figures: tuple[Figure, ...] = Field(min_length=1)
+    """what decides; each is one more comparison to correct for"""
+    prep: dict[str, Any]
+    """keys of prep.toml"""
+    train: dict[str, Any]
+    """keys of train.toml"""
+    ask: AskSection
+    arms: dict[str, ArmSection] = Field(min_length=2)
+    """the first is what the others are held against"""
+
+    def prep_of(self, arm: str, changes: Mapping[str, Any] | None = None) -> PrepRecipe:
+        """Return prep.toml of an arm, with `changes` over it. Raises RecipeError."""
+        values = merged(merged(self.prep, self.arms[arm].prep), changes or {})
+        return validated(PrepRecipe, values, f"arm {arm}, prep")
+
+    def train_of(self, arm: str, changes: Mapping[str, Any] | None = None) -> TrainRecipe:
+        """Return train.toml of an arm, with `changes` over it. Raises RecipeError."""
+        values = merged(merged(self.train, self.arms[arm].train), changes or {})
+        return validated(TrainRecipe, values, f"arm {arm}, train")
+
+
+def load_experiment(path: Path) -> ExperimentRecipe:
+    """Read an experiment and, if it names one, its base. Raises RecipeError."""
+    values = _read(path)
+    if base := values.get("base"):
+        values = merged(_read(path.parent / str(base)), values)
+    return validated(ExperimentRecipe, values, str(path))
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `over` laid over `under`: tables key by key, anything else replaced whole."""
+    found = dict(under)
+    for key, value in over.items():
+        below = found.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        found[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return found
+
+
+def validated(kind: type[Kind], values: Mapping[str, Any], where: str) -> Kind:
+    """Return the values as a recipe of this kind. Raises RecipeError: where, key, what is wrong."""
+    try:
+        return kind.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        rule = first["msg"][:1].lower() + first["msg"][1:]
+        raise RecipeError(f"{where}: {key}: {rule}" if key else f"{where}: {rule}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from None

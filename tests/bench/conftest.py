@@ -1,0 +1,6 @@
+"""The scripts beside this file import each other by name, as they do when they are run."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

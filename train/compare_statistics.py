@@ -1,0 +1,145 @@
+"""Several trainings against several others: means, intervals, paired differences, one sentence.
+
+The unit is the training seed: what one run's many pictures say is one number. Arms are compared by
+their differences seed by seed (Student's t), several comparisons are corrected for (Holm 1979, "A
+simple sequentially rejective multiple test procedure").
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+LEVEL = 0.95
+GRAIN = 0.01  # figures come of about a hundred readings: no spread is known to be smaller
+
+Runs = Mapping[str, Sequence[float | None]]  # of each figure, a value per seed
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, and where it lies by the t distribution; None where one value tells nothing."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the first by one figure."""
+
+    arm: str
+    figure: str
+    difference: Interval
+    p: float | None  # two-sided, corrected; None: too few seeds
+
+    @property
+    def decided(self) -> bool:
+        """Whether the difference would be this large by chance in fewer than 1 of 20 cases."""
+        return self.p is not None and self.p < 1 - LEVEL
+
+
+def t_within(t: float, df: int) -> float:
+    """Return the probability that Student's t of `df` degrees of freedom lies within -t and t.
+
+    The finite sums of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
+    """
+    if math.isinf(t):
+        return 1.0
+    angle = math.atan(abs(t) / math.sqrt(df))
+    sine, square = math.sin(angle), math.cos(angle) ** 2
+    odd = df % 2
+    total, term = 0.0, math.cos(angle) if odd else 1.0
+    for step in range(1 + odd, df, 2):
+        total += term
+        term *= square * step / (step + 1)
+    if odd:
+        return 2 / math.pi * (angle + sine * total)
+    return sine * total
+
+
+def t_quantile(level: float, df: int) -> float:
+    """Return the t within which, either way, a share of `level` lies; by halving."""
+    low, high = 0.0, 1.0
+    while t_within(high, df) < level:
+        high *= 2
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_within(middle, df) < level else (low, middle)
+    return (low + high) / 2
+
+
+def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Return the mean of the values, one per seed, and its t interval."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return Interval(mean, None, None)
+    half = t_quantile(level, len(values) - 1) * _error(values)
+    return Interval(mean, mean - half, mean + half)
+
+
+def chance(values: Sequence[float]) -> float | None:
+    """Return the two-sided probability of such differences where there is none; None: too few."""
+    if len(values) < 2:
+        return None
+    return 1 - t_within(fmean(values) / _error(values), len(values) - 1)
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Return the probabilities corrected for their number, in the order given."""
+    order = sorted(range(len(chances)), key=chances.__getitem__)
+    found, least = [0.0] * len(chances), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, chances[place] * (len(chances) - rank)))
+        found[place] = least
+    return found
+
+
+def compare(arms: Mapping[str, Runs], figures: Sequence[str]) -> list[Comparison]:
+    """Return each arm against the first by each figure, corrected over all of them.
+
+    Values stand in the order of the seeds, the same in every arm; a figure that some run lacks is
+    left out.
+    """
+    reference, *_ = arms.values()
+    found: list[tuple[str, str, list[float]]] = []
+    for arm, runs in list(arms.items())[1:]:
+        for figure in figures:
+            pairs = list(zip(reference[figure], runs[figure], strict=True))
+            differences = [b - a for a, b in pairs if a is not None and b is not None]
+            if len(differences) == len(pairs) > 0:
+                found.append((arm, figure, differences))
+    chances = [chance(differences) for *_, differences in found]
+    corrected = iter(holm([p for p in chances if p is not None]))
+    return [
+        Comparison(arm, figure, interval(differences), None if p is None else next(corrected))
+        for (arm, figure, differences), p in zip(found, chances, strict=True)
+    ]
+
+
+def verdict(first: str, comparisons: Sequence[Comparison]) -> str:
+    """Return in one sentence what is decided, by how much; else that nothing is."""
+    if any(one.p is None for one in comparisons) or not comparisons:
+        return "One run each: not decided."
+    parts = []
+    for arm in dict.fromkeys(one.arm for one in comparisons):
+        changes = [
+            f"{one.figure} is {'higher' if one.difference.mean > 0 else 'lower'} by"
+            f" {abs(one.difference.mean):.2f} ({one.difference.low:+.2f} to"
+            f" {one.difference.high:+.2f})"
+            for one in comparisons
+            if one.arm == arm and one.decided
+        ]
+        if changes:
+            parts.append(f"with {arm} {' and '.join(changes)}")
+    if not parts:
+        return f"Not decided: no arm differs from {first} by more than chance may explain."
+    left = [f"{one.arm}: {one.figure}" for one in comparisons if not one.decided]
+    rest = f"; not decided: {', '.join(left)}" if left else ""
+    return f"Against {first}, {'; '.join(parts)}{rest}."
+
+
+def _error(values: Sequence[float]) -> float:
+    """The standard error of the mean."""
+    return max(stdev(values), GRAIN) / math.sqrt(len(values))
