@@ -2,6 +2,7 @@
 
     python -m prep.demo.train_model --out DIR [--work DIR] [--seed N] [--drawings N]
                                     [--vae-steps N] [--text-steps N] [--unet-steps N]
+                                    [--batches N] [--device auto|cpu|cuda]
 
 First the autoencoder, then the text encoder by itself, then the U-Net on the latents of the one and
 the states of the other. Weights are stored in half precision. Killed, it goes on from the
@@ -31,6 +32,7 @@ from schemas.files import write_json, write_text
 from schemas.tags import rendered
 
 VAE_STEPS, TEXT_STEPS, UNET_STEPS = 18_000, 1000, 10_000
+VAE_BATCH, UNET_BATCH = 8, 32
 VAE_DRAWINGS, VAE_SIDES = 12_000, (160, 128, 192)  # in all; pixels, a third of them each
 # Shapes of the drawings (width, height), and the share of each: portraits stand more than they lie.
 SHAPES = (((SIDE, SIDE), 0.72), ((96, 160), 0.18), ((160, 96), 0.10))
@@ -45,6 +47,7 @@ class Plan:
     vae_steps: int = VAE_STEPS
     text_steps: int = TEXT_STEPS
     unet_steps: int = UNET_STEPS
+    batches: int = 1  # how many times the usual batch; more for a graphics card
     unseen: int = 500  # drawings that reconstructions are measured on
 
 
@@ -58,18 +61,24 @@ def main() -> None:
     parser.add_argument("--vae-steps", type=int, default=Plan.vae_steps)
     parser.add_argument("--text-steps", type=int, default=Plan.text_steps)
     parser.add_argument("--unet-steps", type=int, default=Plan.unet_steps)
+    parser.add_argument("--batches", type=int, default=Plan.batches)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     given = parser.parse_args()
     progress.show()
-    plan = Plan(given.seed, given.drawings, given.vae_steps, given.text_steps, given.unet_steps)
-    train_model(plan, given.out, given.work or given.out / "work")
+    plan = Plan(**{name: value for name, value in vars(given).items() if name in vars(Plan())})
+    cuda = given.device != "cpu" and (given.device == "cuda" or torch.cuda.is_available())
+    work = given.work or given.out / "work"
+    train_model(plan, given.out, work, "cuda" if cuda else "cpu")
 
 
-def train_model(plan: Plan, out: Path, work: Path) -> None:
+def train_model(plan: Plan, out: Path, work: Path, device: str = "cpu") -> None:
     """Train by `plan`, with checkpoints in `work`; write the model and its curves to `out`."""
     from transformers import CLIPTokenizer
 
     _check_same(plan, work)
     networks = new_networks(out, plan.seed)
+    for network in vars(networks).values():
+        torch.nn.Module.to(network, device)
     vae_curve = _autoencoder(networks, plan, work)
     clear = psnr(networks.vae, drawn(portrait, plan.seed + 1, range(plan.unseen), SIDE, SIDE))
     progress.say(f"reconstructions of {plan.unseen} unseen drawings: {clear:.2f} dB PSNR")
@@ -79,9 +88,12 @@ def train_model(plan: Plan, out: Path, work: Path) -> None:
     text_curve = train_text(
         networks.text_encoder, tokenizer, captions, plan.text_steps, plan.seed, work
     )
-    unet_curve = train_unet(networks, tokenizer, drawings, plan.unet_steps, plan.seed, work)
-    for network in (networks.vae, networks.unet, networks.text_encoder):
-        network.half()
+    unet_curve = train_unet(
+        *(networks, tokenizer, drawings, plan.unet_steps, UNET_BATCH * plan.batches),
+        *(plan.seed, work),
+    )
+    for network in vars(networks).values():
+        torch.nn.Module.to(network, "cpu", torch.float16)
     save_networks(out, networks)
     curves = {"vae": vae_curve, "text": text_curve, "unet": unet_curve}
     write_json(
@@ -113,8 +125,10 @@ def _autoencoder(networks: Networks, plan: Plan, work: Path) -> Curve:
         drawn(portrait, plan.seed, rows[start :: len(VAE_SIDES)], side, side)
         for start, side in enumerate(VAE_SIDES)
     ]
-    curve = train_vae(networks.vae, pixels, plan.vae_steps, plan.seed, work)
-    latents = encoded(networks.vae, pixels[0][:1000])
+    curve = train_vae(
+        networks.vae, pixels, plan.vae_steps, VAE_BATCH * plan.batches, plan.seed, work
+    )
+    latents = encoded(networks.vae, pixels[0][:1000]).to(networks.vae.device)
     center_latents(networks.vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)) * SCALE)
     return curve
 

@@ -31,11 +31,11 @@ def train_text(
     seed: int,
     work: Path,
 ) -> Curve:
-    """Teach `text_encoder` the tags of `captions`; go on from `work`."""
+    """Teach `text_encoder`, where it is, the tags of `captions`; go on from `work`."""
     words = sorted({tag for tags in captions for tag in tags})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = nn.Linear(text_encoder.config.hidden_size, len(words))
+        head = nn.Linear(text_encoder.config.hidden_size, len(words)).to(text_encoder.device)
     both = nn.ModuleList([text_encoder, head])
     optimizer, curve = Pair(both, MATRICES, REST), Curve()
     parts = {"weights": both, "optimizer": optimizer, "curve": curve}
@@ -49,8 +49,8 @@ def train_text(
             rng = random.Random(f"text {seed} {step}")
             chosen = rng.choices(captions, k=BATCH)
             ids, ends = spelling.rows([rng.sample(tags, len(tags)) for tags in chosen], numbers)
-            states = text_encoder(ids).last_hidden_state
-            loss = F.cross_entropy(head(states).flatten(0, 1), ends.flatten())
+            states = text_encoder(ids.to(text_encoder.device)).last_hidden_state
+            loss = F.cross_entropy(head(states).flatten(0, 1), ends.flatten().to(states.device))
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step(rate(step, steps))
             curve.add(step, loss.item())

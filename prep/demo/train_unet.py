@@ -20,7 +20,6 @@ from prep.demo.muon import Pair
 from prep.demo.schedule import Checkpoint, Curve, rate
 from schemas import progress
 
-BATCH = 32
 MATRICES, REST = 0.05, 3e-3  # highest rates of the two optimizers
 AVERAGE = 0.999  # of the moving average; less at first, when there is little to average
 GAMMA = 5.0  # of min-SNR
@@ -41,18 +40,20 @@ def train_unet(
     tokenizer: Any,
     drawings: Sequence[Drawings],
     steps: int,
+    batch: int,
     seed: int,
     work: Path,
 ) -> Curve:
-    """Teach the U-Net, the text encoder as it is; leave the averaged weights in it.
+    """Teach the U-Net, where it is, the text encoder as it is; leave the averaged weights in it.
 
     Goes on from `work`.
     """
     from diffusers.models.attention_processor import AttnProcessor
 
     unet = networks.unet
-    # in bfloat16 on a processor, twice as fast as torch's scaled_dot_product_attention
-    unet.set_attn_processor(AttnProcessor())
+    if unet.device.type == "cpu":
+        # in bfloat16, twice as fast there as torch's scaled_dot_product_attention
+        unet.set_attn_processor(AttnProcessor())
     average = _Average({name: value.clone() for name, value in unet.state_dict().items()})
     optimizer = Pair(unet, MATRICES, REST)
     curve = Curve()
@@ -63,7 +64,9 @@ def train_unet(
     with progress.task("train U-Net", steps, "steps") as advance:
         advance(first)
         for step in range(first, steps):
-            loss = _loss(networks, tokenizer, _batch(drawings, step, seed), abar, seed, step)
+            loss = _loss(
+                *(networks, tokenizer, _batch(drawings, step, batch, seed)), abar, seed, step
+            )
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
             optimizer.step(rate(step, steps))
@@ -93,14 +96,17 @@ class _Average:
         return self._values
 
     def load_state_dict(self, values: dict[str, Tensor]) -> None:
-        self._values.update(values)
+        for name, value in values.items():
+            self._values[name].copy_(value)
 
 
-def _batch(drawings: Sequence[Drawings], step: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Latents [BATCH, 4, h, w] of one shape, the more drawings the likelier, and captions."""
+def _batch(
+    drawings: Sequence[Drawings], step: int, batch: int, seed: int
+) -> tuple[Tensor, list[str]]:
+    """Latents [batch, 4, h, w] of one shape, the more drawings the likelier, and captions."""
     rng = random.Random(f"unet {seed} {step}")
     chosen = rng.choices(drawings, [len(group.tags) for group in drawings])[0]
-    rows = rng.sample(range(len(chosen.tags)), min(BATCH, len(chosen.tags)))
+    rows = rng.sample(range(len(chosen.tags)), min(batch, len(chosen.tags)))
     return chosen.latents[rows], [caption(chosen.tags[row], rng) for row in rows]
 
 
@@ -126,23 +132,23 @@ def _loss(
     step: int,
 ) -> Tensor:
     latents, captions = batch
-    count = len(latents)
+    count, device = len(latents), networks.unet.device
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     # one timestep from each part of the range: the loss of a batch varies less than by chance
     spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     t = (spread * len(abar)).long().clamp(max=len(abar) - 1)
-    noise = torch.randn(latents.shape, generator=generator)
-    signal = abar[t].view(-1, 1, 1, 1)
-    noisy = signal.sqrt() * latents + (1 - signal).sqrt() * noise
+    noise = torch.randn(latents.shape, generator=generator).to(device)
+    signal = abar[t].view(-1, 1, 1, 1).to(device)
+    noisy = signal.sqrt() * latents.to(device) + (1 - signal).sqrt() * noise
     ids = tokenizer(
         captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
-    ).input_ids
+    ).input_ids.to(device)
     # bfloat16 halves the time where the processor knows it and is no slower elsewhere
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         with torch.no_grad():
             context = networks.text_encoder(ids).last_hidden_state
-        predicted = networks.unet(noisy, t, context).sample
-    snr = abar[t] / (1 - abar[t])
+        predicted = networks.unet(noisy, t.to(device), context).sample
+    snr = signal.flatten() / (1 - signal.flatten())
     weights = snr.clamp(max=GAMMA) / snr
     errors = (predicted.float() - noise).square().mean((1, 2, 3))
     loss: Tensor = (errors * weights).mean()

@@ -20,14 +20,17 @@ from prep.demo.muon import Pair
 from prep.demo.schedule import Checkpoint, Curve, rate
 from schemas import progress
 
-BATCH = 8
 MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
 CROP, WHOLE = 64, 0.01  # pixels of a crop; last share of the steps, on whole drawings
 SQUARED, DIVERGENCE = 5.0, 5e-5  # weights in the loss beside the absolute error's 1
 
 
-def train_vae(vae: Any, drawings: Sequence[Pixels], steps: int, seed: int, work: Path) -> Curve:
-    """Teach `vae` (diffusers' AutoencoderKL) to give back `drawings`; go on from `work`.
+def train_vae(
+    vae: Any, drawings: Sequence[Pixels], steps: int, batch: int, seed: int, work: Path
+) -> Curve:
+    """Teach `vae` (diffusers' AutoencoderKL), where it is, to give back `drawings`.
+
+    Goes on from `work`.
 
     drawings: uint8 [n, h, w, 3] of any sizes; the more there are of one, the oftener it comes up.
     """
@@ -40,8 +43,10 @@ def train_vae(vae: Any, drawings: Sequence[Pixels], steps: int, seed: int, work:
         advance(first)
         for step in range(first, steps):
             whole = step >= steps * (1 - WHOLE)
-            x = _batch(drawings, step, seed, None if whole else CROP)
-            loss = _loss(vae, x, torch.Generator().manual_seed(seed * 1_000_003 + step))
+            x = _batch(drawings, step, batch, seed, None if whole else CROP)
+            loss = _loss(
+                vae, x.to(vae.device), torch.Generator().manual_seed(seed * 1_000_003 + step)
+            )
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
             optimizer.step(rate(step, steps))
@@ -53,13 +58,15 @@ def train_vae(vae: Any, drawings: Sequence[Pixels], steps: int, seed: int, work:
     return curve
 
 
-def _batch(drawings: Sequence[Pixels], step: int, seed: int, side: int | None) -> Tensor:
-    """float32 [BATCH, 3, h, w] in [-1, 1]: pieces of `side` pixels, cut anywhere; None: whole."""
+def _batch(
+    drawings: Sequence[Pixels], step: int, batch: int, seed: int, side: int | None
+) -> Tensor:
+    """float32 [batch, 3, h, w] in [-1, 1]: pieces of `side` pixels, cut anywhere; None: whole."""
     rng = random.Random(f"vae {seed} {step}")
     pixels = rng.choices(drawings, [len(group) for group in drawings])[0]
     high, wide = (side, side) if side else pixels.shape[1:3]
     pieces = []
-    for row in (rng.randrange(len(pixels)) for _ in range(BATCH)):
+    for row in (rng.randrange(len(pixels)) for _ in range(batch)):
         top = rng.randint(0, pixels.shape[1] - high)
         left = rng.randint(0, pixels.shape[2] - wide)
         pieces.append(pixels[row, top : top + high, left : left + wide])
@@ -73,9 +80,10 @@ def to_input(pixels: Pixels) -> Tensor:
 
 def _loss(vae: Any, x: Tensor, generator: torch.Generator) -> Tensor:
     # bfloat16 halves the time where the processor knows it and is no slower elsewhere
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         posterior = vae.encode(x).latent_dist
-        decoded = vae.decode(posterior.sample(generator)).sample
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
     error = decoded.float() - x
     divergence = posterior.kl().mean() / posterior.mean[0].numel()
     loss: Tensor = error.abs().mean() + SQUARED * error.square().mean() + DIVERGENCE * divergence
@@ -87,9 +95,9 @@ def encoded(vae: Any, pixels: Pixels) -> Tensor:
     parts = []
     with torch.no_grad(), progress.task("encode", len(pixels), "drawings") as advance:
         for start in range(0, len(pixels), 64):
-            x = to_input(pixels[start : start + 64])
-            with torch.autocast("cpu", torch.bfloat16):
-                parts.append(vae.encode(x).latent_dist.mean.float())
+            x = to_input(pixels[start : start + 64]).to(vae.device)
+            with torch.autocast(x.device.type, torch.bfloat16):
+                parts.append(vae.encode(x).latent_dist.mean.float().cpu())
             advance(len(x))
     return torch.cat(parts)
 
@@ -99,7 +107,7 @@ def psnr(vae: Any, pixels: Pixels) -> float:
     values = []
     with torch.no_grad():
         for start in range(0, len(pixels), 32):
-            x = to_input(pixels[start : start + 32])
+            x = to_input(pixels[start : start + 32]).to(vae.device)
             decoded = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
             errors = ((decoded - x) / 2).square().mean((1, 2, 3))
             values += [10 * math.log10(1 / error) for error in errors.tolist()]
