@@ -1,13 +1,16 @@
-"""What the base model's two trainings share: the rate's course, curve, checkpoints."""
+"""What the base model's three trainings share: the loop, the rate's course, curve, checkpoints."""
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from prep.demo.muon import Pair
+from schemas import progress
 from schemas.files import writing
 
 WARM_UP, LAST = 0.04, 0.02  # share of the steps; part of the highest rate that is left at the end
@@ -77,3 +80,40 @@ class Checkpoint:
         with writing(self.path) as aside:
             torch.save(state | {"step": step}, aside)
         self._saved = time.monotonic()
+
+
+def fit(
+    label: str,
+    network: torch.nn.Module,
+    optimizer: Pair,
+    loss_at: Callable[[int], torch.Tensor],
+    steps: int,
+    path: Path,
+    *,
+    clip: float = math.inf,
+    average: Any = None,
+) -> Curve:
+    """Take the steps that the checkpoint in `path` has not taken yet; return the loss's curve.
+
+    loss_at: of a step, which alone it follows from. clip: the largest norm of all gradients.
+    average: takes the weights after each step, and is kept with them.
+    """
+    curve = Curve()
+    parts = {"weights": network, "optimizer": optimizer, "curve": curve}
+    checkpoint = Checkpoint(path, parts if average is None else parts | {"average": average})
+    first = checkpoint.load()
+    with progress.task(f"train {label}", steps, "steps") as advance:
+        advance(first)
+        for step in range(first, steps):
+            loss = loss_at(step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if clip < math.inf:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+            optimizer.step(rate(step, steps))
+            if average is not None:
+                average.take(network.state_dict(), step)
+            curve.add(step, loss.item())
+            advance(1, note=f"loss {curve.recent:.4f}")
+            checkpoint.save_now_and_then(step + 1)
+    checkpoint.save(steps)
+    return curve

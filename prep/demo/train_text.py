@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prep.demo.muon import Pair
-from prep.demo.schedule import Checkpoint, Curve, rate
-from schemas import progress
+from prep.demo.schedule import Curve, fit
 
 BATCH = 48
 MATRICES, REST = 0.02, 3e-3  # highest rates of the two optimizers
@@ -37,27 +36,18 @@ def train_text(
         torch.manual_seed(seed)
         head = nn.Linear(text_encoder.config.hidden_size, len(words)).to(text_encoder.device)
     both = nn.ModuleList([text_encoder, head])
-    optimizer, curve = Pair(both, MATRICES, REST), Curve()
-    parts = {"weights": both, "optimizer": optimizer, "curve": curve}
-    checkpoint = Checkpoint(work / "text.pt", parts)
-    first = checkpoint.load()
     numbers = {word: number for number, word in enumerate(words)}
     spelling = Spelling(tokenizer)
-    with progress.task("train text encoder", steps, "steps") as advance:
-        advance(first)
-        for step in range(first, steps):
-            rng = random.Random(f"text {seed} {step}")
-            chosen = rng.choices(captions, k=BATCH)
-            ids, ends = spelling.rows([rng.sample(tags, len(tags)) for tags in chosen], numbers)
-            states = text_encoder(ids.to(text_encoder.device)).last_hidden_state
-            loss = F.cross_entropy(head(states).flatten(0, 1), ends.flatten().to(states.device))
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step(rate(step, steps))
-            curve.add(step, loss.item())
-            advance(1, note=f"loss {curve.recent:.4f}")
-            checkpoint.save_now_and_then(step + 1)
-    checkpoint.save(steps)
-    return curve
+
+    def loss_at(step: int) -> Tensor:
+        rng = random.Random(f"text {seed} {step}")
+        chosen = rng.choices(captions, k=BATCH)
+        ids, ends = spelling.rows([rng.sample(tags, len(tags)) for tags in chosen], numbers)
+        states = text_encoder(ids.to(text_encoder.device)).last_hidden_state
+        return F.cross_entropy(head(states).flatten(0, 1), ends.flatten().to(states.device))
+
+    optimizer = Pair(both, MATRICES, REST)
+    return fit("text encoder", both, optimizer, loss_at, steps, work / "text.pt")
 
 
 class Spelling:

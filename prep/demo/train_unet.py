@@ -17,8 +17,7 @@ from torch import Tensor
 
 from prep.demo.model import Networks, noise_schedule
 from prep.demo.muon import Pair
-from prep.demo.schedule import Checkpoint, Curve, rate
-from schemas import progress
+from prep.demo.schedule import Curve, fit
 
 MATRICES, REST = 0.05, 3e-3  # highest rates of the two optimizers
 AVERAGE = 0.999  # of the moving average; less at first, when there is little to average
@@ -55,26 +54,17 @@ def train_unet(
         # in bfloat16, twice as fast there as torch's scaled_dot_product_attention
         unet.set_attn_processor(AttnProcessor())
     average = _Average({name: value.clone() for name, value in unet.state_dict().items()})
-    optimizer = Pair(unet, MATRICES, REST)
-    curve = Curve()
-    parts = {"weights": unet, "average": average, "optimizer": optimizer, "curve": curve}
-    checkpoint = Checkpoint(work / "unet.pt", parts)
-    first = checkpoint.load()
     abar = noise_schedule().alphas_cumprod
-    with progress.task("train U-Net", steps, "steps") as advance:
-        advance(first)
-        for step in range(first, steps):
-            loss = _loss(
-                *(networks, tokenizer, _batch(drawings, step, batch, seed)), abar, seed, step
-            )
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-            optimizer.step(rate(step, steps))
-            average.take(unet.state_dict(), step)
-            curve.add(step, loss.item())
-            advance(1, note=f"loss {curve.recent:.4f}")
-            checkpoint.save_now_and_then(step + 1)
-    checkpoint.save(steps)
+
+    def loss_at(step: int) -> Tensor:
+        drawn = _batch(drawings, step, batch, seed)
+        return _loss(networks, tokenizer, drawn, abar, seed, step)
+
+    curve = fit(
+        *("U-Net", unet, Pair(unet, MATRICES, REST), loss_at, steps, work / "unet.pt"),
+        clip=1.0,
+        average=average,
+    )
     unet.load_state_dict(average.state_dict())
     return curve
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from prep.demo.drawings import Pixels
 from prep.demo.muon import Pair
-from prep.demo.schedule import Checkpoint, Curve, rate
+from prep.demo.schedule import Curve, fit
 from schemas import progress
 
 MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
@@ -34,26 +34,14 @@ def train_vae(
 
     drawings: uint8 [n, h, w, 3] of any sizes; the more there are of one, the oftener it comes up.
     """
-    optimizer = Pair(vae, MATRICES, REST)
-    curve = Curve()
-    checkpoint = Checkpoint(work / "vae.pt", {"vae": vae, "optimizer": optimizer, "curve": curve})
-    first = checkpoint.load()
+
+    def loss_at(step: int) -> Tensor:
+        whole = step >= steps * (1 - WHOLE)
+        x = _batch(drawings, step, batch, seed, None if whole else CROP)
+        return _loss(vae, x.to(vae.device), torch.Generator().manual_seed(seed * 1_000_003 + step))
+
     vae.train()
-    with progress.task("train VAE", steps, "steps") as advance:
-        advance(first)
-        for step in range(first, steps):
-            whole = step >= steps * (1 - WHOLE)
-            x = _batch(drawings, step, batch, seed, None if whole else CROP)
-            loss = _loss(
-                vae, x.to(vae.device), torch.Generator().manual_seed(seed * 1_000_003 + step)
-            )
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-            optimizer.step(rate(step, steps))
-            curve.add(step, loss.item())
-            advance(1, note=f"loss {curve.recent:.4f}")
-            checkpoint.save_now_and_then(step + 1)
-    checkpoint.save(steps)
+    curve = fit("VAE", vae, Pair(vae, MATRICES, REST), loss_at, steps, work / "vae.pt", clip=1.0)
     vae.eval()
     return curve
 

@@ -26,11 +26,6 @@ class Run:
     finished: bool
 
     @property
-    def adapter(self) -> Path:
-        """The adapter after the last step."""
-        return self.path / f"{self.path.name}.safetensors"
-
-    @property
     def evaluation(self) -> dict[str, Any] | None:
         """What `train evaluate` has read in its pictures, if it was run."""
         path = self.path / "evaluate.json"

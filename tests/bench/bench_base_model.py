@@ -55,8 +55,7 @@ def main() -> None:
     given = parser.parse_args()
     progress.show()
     tagger = load(TAGGER, "cpu")
-    names = tuple(label.name for label in tagger.labels)
-    real, thresholds = fresh_drawings(tagger, names)
+    real, thresholds = fresh_drawings(tagger)
     prompts = asked_prompts(given.pairs)
     truly = read(tagger, [portraits(p, given.pictures) for p in prompts], thresholds, "read back")
     painter = opened(given.model)
@@ -107,13 +106,21 @@ def asked_prompts(pairs: int) -> list[Prompt]:
     ]
 
 
-def fresh_drawings(tagger: Tagger, names: tuple[str, ...]) -> tuple[Real, Floats]:
+def fresh_drawings(tagger: Tagger) -> tuple[Real, Floats]:
     """Drawings of the world the model was taught, read by thresholds fitted to them."""
-    shown = [portrait(SEED, index) for index in range(FRESH)]
-    tags = [{*one.tags(), *one.character_tags} for one in shown]
-    truth = np.array([[name in has for name in names] for has in tags])
     pictures = [Image.fromarray(p) for p in drawn(portrait, SEED, range(FRESH), SIDE, SIDE)]
     probabilities = read_all(tagger, pictures, "fit thresholds")
+    return judged(tagger, [portrait(SEED, index) for index in range(FRESH)], probabilities)
+
+
+def judged(tagger: Tagger, shown: Sequence[Portrait], probabilities: Floats) -> tuple[Real, Floats]:
+    """Thresholds fitted to drawings of known tags, and what is read in these by them.
+
+    probabilities: what the tagger sees in the drawings of `shown`, [drawings, labels].
+    """
+    names = tuple(label.name for label in tagger.labels)
+    tags = [{*one.tags(), *one.character_tags} for one in shown]
+    truth = np.array([[name in has for name in names] for has in tags])
     usual = np.array([np.inf if lb.category == "rating" else USUAL for lb in tagger.labels])
     thresholds = fit_thresholds(probabilities, truth, usual.astype(np.float32))
     return Real(names, truth, probabilities >= thresholds), thresholds

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bench_base_model import USUAL, read_all
+from bench_base_model import judged, read_all
 from PIL import Image
 
 from prep.demo.characters import CHARACTERS
@@ -34,7 +34,6 @@ from train.read_back import (
     Prompt,
     Real,
     figures,
-    fit_thresholds,
     mean,
     real_figures,
     shares,
@@ -142,14 +141,10 @@ def measure_of(
     RecipeError where the tagger cannot read what is asked for.
     """
     tagger = load(TAGGER, "cpu")
-    names = tuple(label.name for label in tagger.labels)
     shown = [fresh_portrait(SEED, row) for row in range(fresh)]
-    tags = [{*one.tags(), *one.character_tags} for one in shown]
-    truth = np.array([[name in has for name in names] for has in tags])
-    probabilities = _probabilities(tagger, work, fresh)
-    usual = np.array([np.inf if lb.category == "rating" else USUAL for lb in tagger.labels])
-    thresholds = fit_thresholds(probabilities, truth, usual.astype(np.float32))
-    readable = [name for name, able in zip(names, np.isfinite(thresholds), strict=True) if able]
+    real, thresholds = judged(tagger, shown, _probabilities(tagger, work, fresh))
+    able = np.isfinite(thresholds)
+    readable = [name for name, can in zip(real.names, able, strict=True) if can]
     own = read_prompts(prompts, readable, trigger)
     if silent := [prompt.text for prompt in own if not prompt.asked]:
         raise RecipeError(f'ask.prompts: "{silent[0]}" asks for nothing that the tagger knows')
@@ -161,9 +156,9 @@ def measure_of(
         trigger=trigger,
         ask=ask,
         tagger=tagger,
-        real=Real(names, truth, probabilities >= thresholds),
+        real=real,
         thresholds=thresholds,
-        taught=np.array([learnt in has for has in tags]),
+        taught=np.array([learnt in {*one.tags(), *one.character_tags} for one in shown]),
         prompts=(*first, *own),
         probe=probe,
         probe_accuracy=right,
