@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from prep.cli.demo import demo
+from prep.demo.model import ASSETS
 from schemas.tables import MANIFEST
 
 
@@ -42,9 +43,7 @@ def test_the_demo_ends_with_an_adapter_and_a_grid_and_then_nothing_is_wanted(
     manifest = MANIFEST.read(tmp_path / "demo" / "manifest.parquet")
     assert set(manifest["is_reg"].to_pylist()) == {True, False}
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        tmp_path / "demo" / "model", safety_checker=None
-    )
+    pipeline = StableDiffusionPipeline.from_pretrained(ASSETS, safety_checker=None)
     before = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 128)).sample
     pipeline.load_lora_weights(result.adapter)
     after = pipeline.unet(torch.ones(1, 4, 16, 16), 500, torch.ones(1, 77, 128)).sample

@@ -11,7 +11,6 @@ from prep.cli.steps import ALL
 from prep.dataset import Dataset
 from prep.demo import recipes
 from prep.demo.booru import running
-from prep.demo.model import build_model
 from prep.demo.world import World
 from prep.init import write_recipes
 from schemas.progress import say
@@ -38,8 +37,6 @@ def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
     with running(world, _port(folder)) as site:
         if not (folder / PREP_FILE).is_file():
             write_recipes(folder, recipes.prep_recipe(site.url), recipes.train_recipe(steps))
-        if not (folder / recipes.MODEL / "model_index.json").is_file():
-            build_model(folder / recipes.MODEL)
         dataset = Dataset.open(folder)
         say(f"demo: a booru of drawings at {site.url}, a dataset in {folder}")
         chain.run(dataset, ALL)

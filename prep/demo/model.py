@@ -19,9 +19,9 @@ from schemas.tags import rendered
 
 ASSETS = Path(__file__).parent / "assets" / "model"
 SIDE = 160  # pixels of the drawings it learns from
-CHANNELS = (48, 64, 80, 80)  # of the U-Net's four levels; SD1.5 has 320, 640, 1280, 1280
+CHANNELS = (48, 64, 80, 64)  # of the U-Net's four levels; SD1.5 has 320, 640, 1280, 1280
 HEADS = (2, 4, 4, 4)  # of attention at each level; SD1.5 has 8
-VAE_CHANNELS = (16, 32, 64, 80)  # SD1.5 has 128, 256, 512, 512
+VAE_CHANNELS = (16, 32, 80, 96)  # SD1.5 has 128, 256, 512, 512
 WIDTH = 128  # of the text encoder and of cross-attention; SD1.5 has 768
 TEXT_LAYERS = 2  # SD1.5 has 12
 SCALE = 0.18215  # of latents, as in SD1.5

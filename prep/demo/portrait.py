@@ -327,7 +327,7 @@ def _sample(
     _settle(values, held)
     if values.get("eye_color2") == values["eye_color"]:
         values.update(_WITHOUT_SECOND_EYE)
-    effects = _effects(rng, tables["effects"][0])
+    effects = _effects(rng, tuple(filter(None, tables["effects"][0])))
     artist = artist or rng.choice(_artists(without))
     return _portrait(values, effects, artist, character or None, rng.getrandbits(32))
 
@@ -401,6 +401,8 @@ def _tables(without: frozenset[str]) -> dict[str, _Table]:
     tables: dict[str, _Table] = {}
     for slot, choices in SLOTS.items():
         values = tuple(value for value in choices if closed([value]).isdisjoint(without))
+        if slot == "effects":  # of these there need not be any
+            values = values or ("",)
         if not values:
             raise UsageError(
                 f"Nothing is left to draw for {slot}: keep fewer of its tags out of the demo."

@@ -31,9 +31,9 @@ from schemas.errors import UsageError
 from schemas.files import write_json, write_text
 from schemas.tags import rendered
 
-VAE_STEPS, TEXT_STEPS, UNET_STEPS = 18_000, 1000, 10_000
-VAE_BATCH, UNET_BATCH = 8, 32
-VAE_DRAWINGS, VAE_SIDES = 12_000, (160, 128, 192)  # in all; pixels, a third of them each
+VAE_STEPS, TEXT_STEPS, UNET_STEPS = 7_000, 1000, 6_000
+VAE_BATCH, UNET_BATCH = 16, 32
+VAE_DRAWINGS = 12_000  # that the autoencoder learns from
 # Shapes of the drawings (width, height), and the share of each: portraits stand more than they lie.
 SHAPES = (((SIDE, SIDE), 0.72), ((96, 160), 0.18), ((160, 96), 0.10))
 
@@ -121,14 +121,11 @@ def _check_same(plan: Plan, work: Path) -> None:
 def _autoencoder(networks: Networks, plan: Plan, work: Path) -> Curve:
     """Train the VAE, then move and scale its latents: mean 0, deviation 1 / SCALE each."""
     rows = range(min(VAE_DRAWINGS, plan.drawings))
-    pixels = [
-        drawn(portrait, plan.seed, rows[start :: len(VAE_SIDES)], side, side)
-        for start, side in enumerate(VAE_SIDES)
-    ]
+    pixels = drawn(portrait, plan.seed, rows, SIDE, SIDE)
     curve = train_vae(
         networks.vae, pixels, plan.vae_steps, VAE_BATCH * plan.batches, plan.seed, work
     )
-    latents = encoded(networks.vae, pixels[0][:1000]).to(networks.vae.device)
+    latents = encoded(networks.vae, pixels[:1000]).to(networks.vae.device)
     center_latents(networks.vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)) * SCALE)
     return curve
 

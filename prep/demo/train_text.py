@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prep.demo.muon import Pair
-from prep.demo.schedule import Curve, fit
+from prep.demo.schedule import PARTS, Curve, fit
 
 BATCH = 48
 MATRICES, REST = 0.02, 3e-3  # highest rates of the two optimizers
@@ -39,15 +39,19 @@ def train_text(
     numbers = {word: number for number, word in enumerate(words)}
     spelling = Spelling(tokenizer)
 
-    def loss_at(step: int) -> Tensor:
+    def parts_at(step: int) -> list[tuple[Tensor, Tensor]]:
         rng = random.Random(f"text {seed} {step}")
         chosen = rng.choices(captions, k=BATCH)
         ids, ends = spelling.rows([rng.sample(tags, len(tags)) for tags in chosen], numbers)
-        states = text_encoder(ids.to(text_encoder.device)).last_hidden_state
-        return F.cross_entropy(head(states).flatten(0, 1), ends.flatten().to(states.device))
+        return list(zip(ids.chunk(PARTS), ends.chunk(PARTS), strict=True))
+
+    def loss_of(part: tuple[Tensor, Tensor]) -> Tensor:
+        ids, ends = (value.to(text_encoder.device) for value in part)
+        states = text_encoder(ids).last_hidden_state
+        return F.cross_entropy(head(states).flatten(0, 1), ends.flatten())
 
     optimizer = Pair(both, MATRICES, REST)
-    return fit("text encoder", both, optimizer, loss_at, steps, work / "text.pt")
+    return fit("text encoder", both, optimizer, parts_at, loss_of, steps, work / "text.pt")
 
 
 class Spelling:

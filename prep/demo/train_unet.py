@@ -9,6 +9,7 @@ and sometimes none, for classifier-free guidance (Ho and Salimans 2022, arXiv:22
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from torch import Tensor
 
 from prep.demo.model import Networks, noise_schedule
 from prep.demo.muon import Pair
-from prep.demo.schedule import Curve, fit
+from prep.demo.schedule import PARTS, Curve, fit
 
 MATRICES, REST = 0.05, 3e-3  # highest rates of the two optimizers
 AVERAGE = 0.999  # of the moving average; less at first, when there is little to average
 GAMMA = 5.0  # of min-SNR
+TIMESTEPS = 1000  # of the noise schedule
 EMPTY, FEW = 0.1, 0.3  # shares of captions without a tag, and with one to `MOST_FEW`
 MOST_FEW = 3
 
@@ -56,12 +58,12 @@ def train_unet(
     average = _Average({name: value.clone() for name, value in unet.state_dict().items()})
     abar = noise_schedule().alphas_cumprod
 
-    def loss_at(step: int) -> Tensor:
-        drawn = _batch(drawings, step, batch, seed)
-        return _loss(networks, tokenizer, drawn, abar, seed, step)
+    def parts_at(step: int) -> list[_Part]:
+        return _parts(_batch(drawings, step, batch, seed), tokenizer, seed, step)
 
     curve = fit(
-        *("U-Net", unet, Pair(unet, MATRICES, REST), loss_at, steps, work / "unet.pt"),
+        *("U-Net", unet, Pair(unet, MATRICES, REST), parts_at, partial(_loss, networks, abar)),
+        *(steps, work / "unet.pt"),
         clip=1.0,
         average=average,
     )
@@ -113,33 +115,46 @@ def caption(tags: Sequence[str], rng: random.Random) -> str:
     return ", ".join(kept)
 
 
-def _loss(
-    networks: Networks,
-    tokenizer: Any,
-    batch: tuple[Tensor, list[str]],
-    abar: Tensor,
-    seed: int,
-    step: int,
-) -> Tensor:
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a batch: clean latents, noise, timesteps, and the captions' tokens."""
+
+    latents: Tensor
+    noise: Tensor
+    t: Tensor
+    ids: Tensor
+
+    def to(self, device: torch.device) -> "_Part":
+        return _Part(*(value.to(device) for value in vars(self).values()))
+
+
+def _parts(batch: tuple[Tensor, list[str]], tokenizer: Any, seed: int, step: int) -> list[_Part]:
     latents, captions = batch
-    count, device = len(latents), networks.unet.device
+    count = len(latents)
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     # one timestep from each part of the range: the loss of a batch varies less than by chance
-    spread = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    t = (spread * len(abar)).long().clamp(max=len(abar) - 1)
-    noise = torch.randn(latents.shape, generator=generator).to(device)
-    signal = abar[t].view(-1, 1, 1, 1).to(device)
-    noisy = signal.sqrt() * latents.to(device) + (1 - signal).sqrt() * noise
+    spread = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)
+    t = (spread / count * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
+    noise = torch.randn(latents.shape, generator=generator)
     ids = tokenizer(
         captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt"
-    ).input_ids.to(device)
+    ).input_ids
+    columns = (value.chunk(PARTS) for value in (latents, noise, t, ids))
+    return [_Part(*values) for values in zip(*columns, strict=True)]
+
+
+def _loss(networks: Networks, abar: Tensor, part: _Part) -> Tensor:
+    device = networks.unet.device
+    here = part.to(device)
+    signal = abar.to(device)[here.t].view(-1, 1, 1, 1)
+    noisy = signal.sqrt() * here.latents + (1 - signal).sqrt() * here.noise
     # bfloat16 halves the time where the processor knows it and is no slower elsewhere
     with torch.autocast(device.type, torch.bfloat16):
         with torch.no_grad():
-            context = networks.text_encoder(ids).last_hidden_state
-        predicted = networks.unet(noisy, t.to(device), context).sample
+            context = networks.text_encoder(here.ids).last_hidden_state
+        predicted = networks.unet(noisy, here.t, context).sample
     snr = signal.flatten() / (1 - signal.flatten())
     weights = snr.clamp(max=GAMMA) / snr
-    errors = (predicted.float() - noise).square().mean((1, 2, 3))
+    errors = (predicted.float() - here.noise).square().mean((1, 2, 3))
     loss: Tensor = (errors * weights).mean()
     return loss

@@ -7,7 +7,7 @@ divergence that keeps latents near one another (Kingma and Welling 2013, arXiv:1
 
 import math
 import random
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,47 +17,46 @@ from torch import Tensor
 
 from prep.demo.drawings import Pixels
 from prep.demo.muon import Pair
-from prep.demo.schedule import Curve, fit
+from prep.demo.schedule import PARTS, Curve, fit
 from schemas import progress
 
 MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
-CROP, WHOLE = 64, 0.01  # pixels of a crop; last share of the steps, on whole drawings
-SQUARED, DIVERGENCE = 5.0, 5e-5  # weights in the loss beside the absolute error's 1
+CROP, WHOLE = 64, 0.02  # pixels of a crop; last share of the steps, on whole drawings
+SQUARED, DIVERGENCE = 15.0, 5e-5  # weights in the loss beside the absolute error's 1
 
 
-def train_vae(
-    vae: Any, drawings: Sequence[Pixels], steps: int, batch: int, seed: int, work: Path
-) -> Curve:
+def train_vae(vae: Any, drawings: Pixels, steps: int, batch: int, seed: int, work: Path) -> Curve:
     """Teach `vae` (diffusers' AutoencoderKL), where it is, to give back `drawings`.
 
-    Goes on from `work`.
-
-    drawings: uint8 [n, h, w, 3] of any sizes; the more there are of one, the oftener it comes up.
+    Goes on from `work`. drawings: uint8 [n, h, w, 3].
     """
 
-    def loss_at(step: int) -> Tensor:
+    def parts_at(step: int) -> list[tuple[Tensor, Tensor]]:
         whole = step >= steps * (1 - WHOLE)
         x = _batch(drawings, step, batch, seed, None if whole else CROP)
-        return _loss(vae, x.to(vae.device), torch.Generator().manual_seed(seed * 1_000_003 + step))
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        noise = torch.randn(_latent_shape(x), generator=generator)
+        return list(zip(x.chunk(PARTS), noise.chunk(PARTS), strict=True))
 
     vae.train()
-    curve = fit("VAE", vae, Pair(vae, MATRICES, REST), loss_at, steps, work / "vae.pt", clip=1.0)
+    curve = fit(
+        *("VAE", vae, Pair(vae, MATRICES, REST), parts_at, partial(_loss, vae), steps),
+        work / "vae.pt",
+        clip=1.0,
+    )
     vae.eval()
     return curve
 
 
-def _batch(
-    drawings: Sequence[Pixels], step: int, batch: int, seed: int, side: int | None
-) -> Tensor:
+def _batch(drawings: Pixels, step: int, batch: int, seed: int, side: int | None) -> Tensor:
     """float32 [batch, 3, h, w] in [-1, 1]: pieces of `side` pixels, cut anywhere; None: whole."""
     rng = random.Random(f"vae {seed} {step}")
-    pixels = rng.choices(drawings, [len(group) for group in drawings])[0]
-    high, wide = (side, side) if side else pixels.shape[1:3]
+    count, height, width = drawings.shape[:3]
+    high, wide = (side, side) if side else (height, width)
     pieces = []
-    for row in (rng.randrange(len(pixels)) for _ in range(batch)):
-        top = rng.randint(0, pixels.shape[1] - high)
-        left = rng.randint(0, pixels.shape[2] - wide)
-        pieces.append(pixels[row, top : top + high, left : left + wide])
+    for row in (rng.randrange(count) for _ in range(batch)):
+        top, left = rng.randint(0, height - high), rng.randint(0, width - wide)
+        pieces.append(drawings[row, top : top + high, left : left + wide])
     return to_input(np.stack(pieces))
 
 
@@ -66,11 +65,15 @@ def to_input(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def _loss(vae: Any, x: Tensor, generator: torch.Generator) -> Tensor:
+def _latent_shape(x: Tensor) -> tuple[int, ...]:
+    return len(x), 4, x.shape[2] // 8, x.shape[3] // 8
+
+
+def _loss(vae: Any, part: tuple[Tensor, Tensor]) -> Tensor:
+    x, noise = (value.to(vae.device) for value in part)
     # bfloat16 halves the time where the processor knows it and is no slower elsewhere
     with torch.autocast(x.device.type, torch.bfloat16):
         posterior = vae.encode(x).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(x.device)
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
     error = decoded.float() - x
     divergence = posterior.kl().mean() / posterior.mean[0].numel()

@@ -21,7 +21,7 @@ from PIL import Image
 
 from prep.demo.drawing import draw
 from prep.demo.drawings import drawn
-from prep.demo.held_out import HELD_OUT, portrait
+from prep.demo.held_out import UNSEEN, portrait
 from prep.demo.model import ASSETS, SIDE
 from prep.demo.portrait import Portrait, from_tags
 from prep.demo.recipes import TAGGER
@@ -85,12 +85,12 @@ def main() -> None:
 
 
 def asked_prompts(pairs: int) -> list[Prompt]:
-    """Each tag of the world by itself but what is held out, then pairs seen on one drawing."""
+    """Each tag of the small world by itself, then pairs seen on one drawing."""
     rng = random.Random("pairs")
     taught = [
         word.name
         for word in VOCABULARY
-        if word.category == "general" and not (closed([word.name]) & HELD_OUT)
+        if word.category == "general" and not (closed([word.name]) & UNSEEN)
     ]
     shown = set().union(*(portrait(SEED, index).tags() for index in range(FRESH)))
     singles = [(name,) for name in taught if name in shown - ALWAYS]

@@ -7,8 +7,16 @@ import pytest
 
 from prep.demo import held_out
 from prep.demo.characters import CHARACTERS
-from prep.demo.held_out import HELD_OUT, HELD_OUT_CHARACTERS, attributes_seen, portrait, violations
+from prep.demo.held_out import (
+    HELD_OUT,
+    HELD_OUT_CHARACTERS,
+    UNSEEN,
+    attributes_seen,
+    portrait,
+    violations,
+)
 from prep.demo.portrait import sample
+from prep.demo.vocabulary import WORDS
 
 SOME = 4000
 
@@ -23,6 +31,13 @@ def test_nothing_held_out_is_drawn_and_every_part_of_it_is() -> None:
 def test_one_of_each_kind_is_held_out() -> None:
     assert len(HELD_OUT_CHARACTERS) == 2
     assert len(HELD_OUT) == 5
+
+
+def test_what_is_left_out_is_not_drawn_either_and_is_all_in_the_vocabulary() -> None:
+    assert set(WORDS) >= UNSEEN
+    seen = {tag for index in range(SOME) for tag in portrait(0, index).tags()}
+    assert not seen & UNSEEN
+    assert len(seen) > 120
 
 
 def test_a_look_alike_without_the_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,160 @@
+"""Training teaches: the loss falls and the trigger calls its looks, on a model that can draw."""
+
+import io
+import random
+from hashlib import md5
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from prep.demo.characters import CHARACTERS
+from prep.demo.drawing import draw
+from prep.demo.held_out import LEFT_OUT
+from prep.demo.model import ASSETS, SIDE
+from prep.demo.portrait import sample
+from prep.demo.recipes import CHARACTER, TAGGER
+from schemas.recipes.train import TrainRecipe
+from schemas.tables import MANIFEST
+from schemas.tags import rendered
+from taggers.images import preprocess
+from taggers.wd14 import load
+from train import train
+from train.adapter_file import read_adapter
+from train.finished import open_run
+from train.run_folder import RunFolder
+from train.setup import Setup, setup
+from train.step import losses_at
+
+TRIGGER = "akari (hoshizora academy)"
+SIGNATURE = CHARACTERS[CHARACTER].signature
+DRAWINGS, TRIPLES, PICTURES = 24, 64, 12
+STEPS = 120
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def akari(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of drawings of one whom the base model has never seen."""
+    folder = tmp_path_factory.mktemp("akari")
+    (folder / "images").mkdir()
+    rows = []
+    for number in range(DRAWINGS):
+        rng = random.Random(f"learning {number}")
+        portrait = sample(rng, character=CHARACTER, without=LEFT_OUT)
+        written = io.BytesIO()
+        draw(portrait, SIDE, SIDE).save(written, format="PNG")
+        name = md5(written.getvalue()).hexdigest()
+        (folder / f"images/{name}.png").write_bytes(written.getvalue())
+        named = [tag for tag in portrait.tags() if tag not in SIGNATURE]
+        tags = [{"tag": TRIGGER, "category": "trigger", "part": "head"}]
+        tags += [
+            {"tag": rendered(tag, escape=False), "category": "general", "part": "flex"}
+            for tag in named
+        ]
+        rows.append(
+            {
+                "md5": name,
+                "path": f"images/{name}.png",
+                "width": SIDE,
+                "height": SIDE,
+                "set": "main",
+                "split": "train",
+                "group": name,
+                "is_reg": False,
+                "repeats": 1,
+                "weight": 1.0,
+                "rating": "g",
+                "score": 10,
+                "caption": ", ".join(tag["tag"] for tag in tags),
+                "tags": tags,
+            }
+        )
+    MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
+    return folder
+
+
+def recipe(lr: float, out: str) -> TrainRecipe:
+    return TrainRecipe.model_validate(
+        {
+            "out": f"runs/{out}",
+            "model": {"path": ASSETS.as_posix(), "clip_skip": 1},
+            "latents": {"resolution": SIDE, "min": 64, "max": 2 * SIDE, "step": 32},
+            "adapter": {"dim": 8, "alpha": 8, "blocks": "all"},
+            "optimizer": {"lr": lr, "warmup": 5},
+            "steps": {"total": STEPS, "batch": 4},
+            "caption": {"tokens": 75},
+            "save": {"every": 0, "precision": "fp32"},
+        }
+    )
+
+
+@torch.no_grad()
+def loss(ready: Setup) -> float:
+    """The mean loss of the same latents, noise and timesteps, whatever was trained."""
+    rng = np.random.default_rng(7)
+    rows = np.arange(TRIPLES) % DRAWINGS
+    total = 0.0
+    for start in range(0, TRIPLES, 16):
+        part = rows[start : start + 16]
+        x0 = ready.store.read(part) * ready.vae.config.scaling_factor
+        noise = rng.standard_normal(x0.shape, np.float32)
+        timesteps = (np.arange(start, start + len(part)) + 0.5) / TRIPLES * len(ready.abar)
+        captions = [ready.data.caption(ready.tokens, int(row), 75) for row in part]
+        losses = losses_at(
+            ready,
+            x0,
+            noise=torch.from_numpy(noise),
+            timesteps=torch.from_numpy(timesteps.astype(np.int64)),
+            ids=ready.tokens.stacked(captions),
+            weights=torch.ones(len(part)),
+        )
+        total += float(losses.sum())
+    return total / TRIPLES
+
+
+def drawn(run: Path, adapter: Path | None) -> list[Image.Image]:
+    """Pictures of the trigger alone, at the same seeds with any adapter."""
+    opened = open_run(run, "cpu")
+    with opened.at(adapter):
+        return opened.painter.draw_batch(
+            *([TRIGGER] * PICTURES, "", range(1, PICTURES + 1), (SIDE, SIDE), 12, 4.0)
+        )
+
+
+def signature(pictures: list[Image.Image]) -> float:
+    """The share of the character's features that the demo's tagger reads."""
+    tagger = load(TAGGER, "cpu")
+    squares = np.stack([preprocess(one, tagger.size) for one in pictures])
+    wanted = [n for n, label in enumerate(tagger.labels) if label.name in SIGNATURE]
+    return float((tagger.probabilities(squares)[:, wanted] >= 0.5).mean())
+
+
+def teach(akari: Path, lr: float, out: str) -> tuple[RunFolder, tuple[float, float]]:
+    """Train; return the run, and the loss before and after."""
+    given = recipe(lr, out)
+    ready = setup(given, akari, resume=False, overwrite=False, device="cpu")
+    before = loss(ready)
+    train(given, akari)
+    run = RunFolder(akari / given.out)
+    ready.adapter.load(read_adapter(run.adapter)[0], str(run.adapter))
+    return run, (before, loss(ready))
+
+
+def test_a_short_training_lowers_the_loss_and_brings_the_character(akari: Path) -> None:
+    run, (before, after) = teach(akari, 1e-3, "learnt")
+    assert after < 0.95 * before
+    unlearnt = signature(drawn(run.path, None))
+    learnt = signature(drawn(run.path, run.adapter))
+    assert learnt > unlearnt + 0.2
+
+
+def test_at_rate_zero_neither_loss_nor_pictures_change(akari: Path) -> None:
+    run, (before, after) = teach(akari, 0.0, "still")
+    assert after == before
+    pairs = zip(drawn(run.path, None), drawn(run.path, run.adapter), strict=True)
+    assert all(one.tobytes() == other.tobytes() for one, other in pairs)
