@@ -19,7 +19,7 @@ from train.loop import train
 from train.run_folder import RunFolder
 
 PORT = 8765  # always the same, so that `prep fetch` finds the booru when it is started again
-STEPS = 120
+STEPS = 400
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ class Muon(torch.optim.Optimizer):
 
     A convolution is a matrix of [outputs, inputs * height * width]. The libraries' versions compute
     in bfloat16, as GPUs like it; on processors float32 and one product for all matrices of a shape
-    are several times as fast.
+    are several times as fast. decay: of the weights at each step, times the rate; they stay below
+    1 / decay, without which attention's products grow until nothing is learnt any more.
     """
 
-    def __init__(self, params: Any, lr: float) -> None:
-        super().__init__(params, {"lr": lr})
+    def __init__(self, params: Any, lr: float, decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -35,6 +36,7 @@ class Muon(torch.optim.Optimizer):
                 directions = orthogonal(torch.stack([self._direction(w) for w in weights]))
                 rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for weight, direction in zip(weights, directions, strict=True):
+                    weight.mul_(1 - group["lr"] * group["decay"])
                     weight.sub_(direction.view_as(weight), alpha=rate)
 
     def _direction(self, weight: Tensor) -> Tensor:
@@ -61,14 +63,16 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Pair:
-    """Muon and AdamW as one optimizer, with their highest rates."""
+    """Muon and AdamW as one optimizer, with their highest rates; `decay` is Muon's."""
 
-    def __init__(self, network: torch.nn.Module, matrices: float, rest: float) -> None:
+    def __init__(
+        self, network: torch.nn.Module, matrices: float, rest: float, decay: float = 0.0
+    ) -> None:
         turned = [value for name, value in network.named_parameters() if _is_matrix(name, value)]
         own = {id(value) for value in turned}
         others = [value for value in network.parameters() if id(value) not in own]
         self._both = {
-            "muon": (Muon(turned, matrices), matrices),
+            "muon": (Muon(turned, matrices, decay), matrices),
             "adamw": (torch.optim.AdamW(others, rest, (0.9, 0.99), weight_decay=0.0), rest),
         }
 

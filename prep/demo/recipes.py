@@ -43,7 +43,7 @@ def train_recipe(steps: int) -> TrainRecipe:
             "model": {"path": ASSETS.as_posix(), "clip_skip": 1},
             "latents": {"resolution": SIDE, "min": 64, "max": 2 * SIDE, "step": 32},
             "adapter": {"dim": 8, "alpha": 8, "blocks": "all"},
-            "optimizer": {"lr": 1e-3, "warmup": 10},
+            "optimizer": {"lr": 3e-3, "warmup": 10},
             "steps": {"total": steps, "batch": 4},
             "caption": {"tokens": 75},  # the base model has learnt from one chunk
             "save": {"every": max(1, steps // 2), "keep": 2},

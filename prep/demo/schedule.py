@@ -13,6 +13,7 @@ import torch
 
 from prep.demo.muon import Pair
 from schemas import progress
+from schemas.errors import Failure
 from schemas.files import writing
 
 WARM_UP, LAST = 0.04, 0.02  # share of the steps; part of the highest rate that is left at the end
@@ -118,6 +119,8 @@ def fit(
         for step in range(first, steps):
             found = pool.map(partial(_gradients, loss_of, weights), parts_at(step))
             losses, gradients = zip(*found, strict=True)
+            if not math.isfinite(sum(losses)):
+                raise Failure(f"{label}: the loss is {sum(losses)} at step {step}: lower its rates")
             for weight, *of_parts in zip(weights, *gradients, strict=True):
                 weight.grad = sum(of_parts[1:], of_parts[0]).div_(len(of_parts))
             if clip < math.inf:

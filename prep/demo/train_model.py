@@ -31,7 +31,7 @@ from schemas.errors import UsageError
 from schemas.files import write_json, write_text
 from schemas.tags import rendered
 
-VAE_STEPS, TEXT_STEPS, UNET_STEPS = 7_000, 1000, 6_000
+VAE_STEPS, TEXT_STEPS, UNET_STEPS = 7_000, 400, 3_400
 VAE_BATCH, UNET_BATCH = 16, 32
 VAE_DRAWINGS = 12_000  # that the autoencoder learns from
 # Shapes of the drawings (width, height), and the share of each: portraits stand more than they lie.

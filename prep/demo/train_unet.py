@@ -20,7 +20,8 @@ from prep.demo.model import Networks, noise_schedule
 from prep.demo.muon import Pair
 from prep.demo.schedule import PARTS, Curve, fit
 
-MATRICES, REST = 0.05, 3e-3  # highest rates of the two optimizers
+MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
+DECAY = 0.2  # of the matrices
 AVERAGE = 0.999  # of the moving average; less at first, when there is little to average
 GAMMA = 5.0  # of min-SNR
 TIMESTEPS = 1000  # of the noise schedule
@@ -62,7 +63,13 @@ def train_unet(
         return _parts(_batch(drawings, step, batch, seed), tokenizer, seed, step)
 
     curve = fit(
-        *("U-Net", unet, Pair(unet, MATRICES, REST), parts_at, partial(_loss, networks, abar)),
+        *(
+            "U-Net",
+            unet,
+            Pair(unet, MATRICES, REST, DECAY),
+            parts_at,
+            partial(_loss, networks, abar),
+        ),
         *(steps, work / "unet.pt"),
         clip=1.0,
         average=average,
