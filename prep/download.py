@@ -6,7 +6,8 @@ from pathlib import Path
 
 import requests
 
-from prep.booru.session import BooruSession, NotFoundOnSite
+from prep.booru.session import BooruSession
+from prep.booru.statuses import NotFoundOnSite
 from prep.headers import Header, read_header
 from schemas.errors import SiteError
 from schemas.files import CHUNK, md5_of, writing

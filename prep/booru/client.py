@@ -9,7 +9,8 @@ from pybooru.exceptions import PybooruError
 
 from prep.booru.credentials import Credentials
 from prep.booru.pacing import Pace
-from prep.booru.session import BooruSession, NotFoundOnSite
+from prep.booru.session import BooruSession
+from prep.booru.statuses import NotFoundOnSite
 from schemas.errors import QueryError, SiteError
 
 PAGE = 200  # the most posts that a page holds
