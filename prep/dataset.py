@@ -63,6 +63,11 @@ class Dataset:
         return Cache(self.root / "tables" / "images", tables.IMAGES)
 
     @property
+    def variants(self) -> Cache:
+        """Which image a smaller version or a first frame became, by the original's md5."""
+        return Cache(self.root / "tables" / "variants", tables.VARIANTS)
+
+    @property
     def hashes(self) -> Cache:
         """The perceptual hash of each image."""
         return Cache(self.root / "tables" / "hashes", tables.HASHES)

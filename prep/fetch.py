@@ -1,7 +1,6 @@
 """From queries and folders to originals on disk: list, download, verify, import."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,25 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import seals
+from prep import missing_files, seals
 from prep.booru import posts as booru_posts
 from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
-from prep.download import Download, Wanted, download
 from prep.folder import folder_state, import_folder
 from prep.headers import ANIMATED
 from prep.seals import Drop, Seal
 from schemas.errors import QueryError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say, task
-from schemas.recipes.prep import SetSection
-from schemas.tables import EXCLUDED, IMAGES, IMPORTED, MEMBERS
+from schemas.recipes.prep import FetchSection, SetSection
+from schemas.tables import EXCLUDED, IMPORTED, MEMBERS
 
 STAGE = "fetch"
-THREADS = 8  # downloads under way at once; the pace, not this, keeps us polite
 ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
-ROWS_AT_ONCE = 64  # images whose rows are kept together: a kill re-reads at most these
 
 
 @dataclass
@@ -48,7 +44,8 @@ def inputs(dataset: Dataset) -> str:
         name: [part.query, part.limit, folder_state(dataset.root, part) if part.folder else ""]
         for name, part in recipe.sets.items()
     }
-    return fingerprint(sets, recipe.fetch.site, recipe.fetch.formats)
+    manners = {"requests_per_second", "files_per_second"}  # how fast is not what
+    return fingerprint(sets, recipe.fetch.model_dump(mode="json", exclude=manners))
 
 
 def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
@@ -68,7 +65,7 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
         client = _client(dataset)
         for name, part in dataset.recipe.sets.items():
             if part.query:
-                _list(client, name, part, dataset.recipe.fetch.formats, listing)
+                _list(client, name, part, dataset.recipe.fetch, listing)
             else:
                 _import(dataset, name, part, listing)
         if listing.pages:
@@ -81,12 +78,16 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
 def _client(dataset: Dataset) -> BooruClient:
     options = dataset.recipe.fetch
     return BooruClient(
-        options.site, credentials(), options.requests_per_second, options.files_per_second
+        options.site,
+        credentials(),
+        options.requests_per_second,
+        options.files_per_second,
+        variants=options.size != "original",
     )
 
 
 def _list(
-    client: BooruClient, name: str, part: SetSection, formats: Sequence[str], listing: Listing
+    client: BooruClient, name: str, part: SetSection, options: FetchSection, listing: Listing
 ) -> None:
     """Read the pages of one set's query, up to its limit of usable posts."""
     usable = listed = 0
@@ -95,7 +96,7 @@ def _list(
             listing.pages.append(booru_posts.rows(page))
             for post in page:
                 listed += 1
-                if unusable := booru_posts.unusable(post, formats):
+                if unusable := booru_posts.unusable(post, options):
                     listing.drops.append(Drop(name, f"post {post['id']}", *unusable))
                 else:
                     listing.members.append((name, post["md5"], post["id"]))
@@ -142,60 +143,30 @@ def _changed(dataset: Dataset, pages: Sequence[pa.Table]) -> pa.Table:
 
 
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
-    """Download what is not here, in threads, and keep the rows as they come."""
-    images = dataset.images
-    held = images.keys()
-    excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
-    missing = {
-        post_id: md5
-        for _, md5, post_id in listing.members
-        if post_id and md5 not in held and md5 not in excluded
-    }
-    wanted = {item.md5: item for item in _wanted(dataset, missing)}
-    if not wanted:
-        return
-    rows: list[dict[str, object]] = []
-    failed: dict[str, Download] = {}
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        with task("fetch: downloading", len(wanted), "files") as advance:
-            jobs = [pool.submit(download, client.session, item) for item in wanted.values()]
-            for job in as_completed(jobs):
-                outcome = job.result()
-                if outcome.reason:
-                    failed[outcome.wanted.md5] = outcome
-                else:
-                    rows.append(outcome.row(dataset.root))
-                if len(rows) == ROWS_AT_ONCE:
-                    images.append(pa.Table.from_pylist(rows, schema=IMAGES.schema))
-                    rows = []
-                advance()
-    finally:
-        # after ctrl-C or a site that went away: what came is kept, nothing new is begun
-        pool.shutdown(cancel_futures=True)
-        images.append(pa.Table.from_pylist(rows, schema=IMAGES.schema))
+    """Download what is not here; then every member is known by the md5 of its image."""
+    files = missing_files.chosen(dataset, listing.members)
+    held = missing_files.images_of(dataset, files)
+    # a post may be in two sets, its file is one
+    missing = {file.post_md5: file for id, file in files.items() if id not in held}
+    failed = missing_files.download_all(dataset, client.session, list(missing.values()))
     listing.drops += [
         Drop(name, f"post {post_id}", failed[md5].reason, failed[md5].detail)
         for name, md5, post_id in listing.members
         if md5 in failed
     ]
-
-
-def _wanted(dataset: Dataset, missing: Mapping[int, str]) -> Iterator[Wanted]:
-    """What to download for these posts, from the facts that were just listed."""
-    posts = dataset.posts.read().select(["id", "file_ext", "file_url", "file_size"])
-    for post in posts.filter(
-        pc.is_in(posts["id"], pa.array(list(missing), pa.int64()))
-    ).to_pylist():
-        md5 = missing[post["id"]]
-        path = dataset.root / dataset.image_path(md5, post["file_ext"])
-        yield Wanted(post["id"], md5, post["file_url"], post["file_size"], path)
+    held = missing_files.images_of(dataset, files)
+    listing.members = [
+        (name, held.get(post_id, md5), post_id)
+        for name, md5, post_id in listing.members
+        if not post_id or post_id in held
+    ]
 
 
 def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
     """Write who is a member of what, whole, and seal the stage."""
     images = dataset.images
     images.fold()
+    dataset.variants.fold()
     problems = {
         row["md5"]: row["problem"] for row in images.read().select(["md5", "problem"]).to_pylist()
     }

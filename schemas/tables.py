@@ -39,6 +39,9 @@ class Table:
         """
         place = f"{where}: " if where else ""
         for column in self.schema:
+            if column.nullable and column.name not in table.column_names:
+                # a column that came with a later version is empty in the rows of an earlier one
+                table = table.append_column(column, pa.nulls(table.num_rows, column.type))
             if column.name not in table.column_names:
                 raise DataError(
                     f'{place}table {self.name} has no column "{column.name}":'
@@ -120,6 +123,16 @@ def _column(name: str, type_: pa.DataType, *, optional: bool = False) -> pa.Fiel
 
 STRINGS = pa.list_(pa.string())
 
+VARIANT = pa.struct(
+    [
+        ("kind", pa.string()),  # as the site names it: 180x180, 720x720, sample ...
+        ("url", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("ext", pa.string()),
+    ]
+)
+
 POSTS = Table(
     "posts",
     pa.schema(
@@ -146,6 +159,8 @@ POSTS = Table(
             _column("copyright", STRINGS),
             _column("artist", STRINGS),
             _column("meta", STRINGS),
+            _column("duration", pa.float64(), optional=True),  # seconds, of what moves
+            _column("variants", pa.list_(VARIANT), optional=True),  # empty unless asked for
         ]
     ),
     key=("id",),
@@ -166,6 +181,18 @@ IMAGES = Table(
     ),
     key=("md5",),
     rules={"bytes are not negative": at_least("bytes", 0)},
+)
+
+VARIANTS = Table(
+    "variants",
+    pa.schema(
+        [
+            # the md5 of a post's original, "/", and which of its versions: 720x720, first-frame ...
+            _column("source", pa.string()),
+            _column("md5", pa.string()),  # of the image that it is here
+        ]
+    ),
+    key=("source",),
 )
 
 MEMBERS = Table(

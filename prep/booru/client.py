@@ -23,6 +23,7 @@ FIELDS = (
     "tag_string_character,tag_string_copyright,tag_string_artist,tag_string_meta,"
     "media_asset[pixel_hash,duration]"
 )
+WITH_VARIANTS = FIELDS.removesuffix("]") + ",variants[type,url,width,height,file_ext]]"
 
 Post = Mapping[str, Any]  # a post as the site's JSON has it
 
@@ -36,8 +37,12 @@ class BooruClient:
         credentials: Credentials,
         requests_per_second: float = 1.0,
         files_per_second: float = 4.0,
+        *,
+        variants: bool = False,
     ) -> None:
+        """`variants`: also ask which smaller versions there are, which doubles the answers."""
         self.site = site
+        self._fields = WITH_VARIANTS if variants else FIELDS
         self.session = BooruSession(
             api=Pace(requests_per_second),
             files=Pace(files_per_second, burst=FILES_BURST),
@@ -93,7 +98,7 @@ class BooruClient:
 
     def _list(self, query: str, page: int | str) -> list[Post]:
         posts = self._call(
-            lambda: self._api.post_list(tags=query, limit=PAGE, page=page, only=FIELDS)
+            lambda: self._api.post_list(tags=query, limit=PAGE, page=page, only=self._fields)
         )
         if not isinstance(posts, list) or not all(
             isinstance(post, dict) and isinstance(post.get("id"), int) for post in posts

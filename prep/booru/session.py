@@ -56,6 +56,7 @@ class _Failing:
     """How a request has gone wrong so far."""
 
     tries: int = 0
+    limited: int = 0  # of them by our own pace: 429
     challenges: int = 0
     since: float = 0.0
 
@@ -181,6 +182,7 @@ class BooruSession(requests.Session):
     ) -> None:
         """Let nobody ask for a while; raise when the site has been busy for too long."""
         failing.once_more()
+        failing.limited += status == 429
         seconds = asked or _back_off(failing.tries)
         if self._fails_alone(failing, pace):
             raise Unavailable(f"HTTP {status}")
@@ -201,7 +203,7 @@ class BooruSession(requests.Session):
     def _fails_alone(self, failing: _Failing, pace: Pace) -> bool:
         """Whether other files come while this one fails again and again."""
         alone = pace is self._files and self._file_came > failing.since
-        return alone and failing.tries >= TRIES_ALONE
+        return alone and failing.tries - failing.limited >= TRIES_ALONE
 
 
 def cause_of(error: requests.RequestException) -> str:

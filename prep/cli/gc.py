@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prep.dataset import Dataset
+from prep.download import PART
 from prep.lock import locked
 from prep.tag import keys_of
 from schemas.errors import KirokuError
@@ -31,6 +32,7 @@ def _unwanted(dataset: Dataset) -> Iterator[Path]:
     """Files a kill left behind, and the probabilities of taggers that the recipe does not name."""
     for name in ("images", "tables", "latents", "reports"):
         yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
+    yield from sorted((dataset.root / "images").rglob(f"*{PART}"))
     wanted = set(keys_of(dataset))
     for folder in sorted((dataset.root / "tables" / "probs").glob("*/")):
         if wanted and folder.name not in wanted:

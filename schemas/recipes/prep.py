@@ -54,6 +54,14 @@ class FetchSection(Section):
         "avif",
     )
     """file types to download; other posts are dropped with that reason"""
+    size: Literal["original", "sample"] | Annotated[int, Field(ge=64)] = "original"
+    """or "sample"; or pixels: the smallest version whose short side has so many"""
+    animated: Literal["drop", "first-frame"] = "drop"
+    """what moves; "first-frame" keeps that of gif (if a format), webp, avif, png"""
+    opt_out: tuple[str, ...] = ()
+    """artists whose posts are never fetched"""
+    blocked: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """ids of posts that are never fetched"""
     requests_per_second: float = Field(1.0, gt=0, le=10)
     """to the API; the site asks for about 1 and forbids more than 10"""
     files_per_second: float = Field(4.0, gt=0, le=50)
