@@ -16,11 +16,11 @@ from prep.dataset import Dataset
 from prep.folder import folder_state, import_folder
 from prep.headers import ANIMATED
 from prep.seals import Drop, Seal
-from schemas.errors import QueryError
+from schemas.errors import DatasetError, QueryError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say, task
 from schemas.recipes.prep import FetchSection, SetSection
-from schemas.tables import EXCLUDED, IMPORTED, MEMBERS
+from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, VANISHED
 
 STAGE = "fetch"
 ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
@@ -73,6 +73,49 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
             dataset.posts.fold()
         _download(dataset, client, listing)
         return _seal(dataset, shaped_by, listing)
+
+
+def refresh(dataset: Dataset) -> Seal:
+    """Bring scores and tags of the posts we know up to date; download nothing, list nothing anew.
+
+    Posts that are no longer on the site keep their rows and images, and are listed in the table of
+    vanished posts. Raises DatasetError when nothing was fetched yet, SiteError.
+    """
+    seal = seals.read_seal(dataset.root, STAGE)
+    if seal is None:
+        raise DatasetError(
+            f"{dataset.root}: --refresh brings posts up to date that are here, and none are:"
+            " run `prep fetch` first"
+        )
+    with seals.timed(dataset.root, STAGE):
+        known = dataset.posts.read().select(["id", "md5"])
+        ids = known["id"].to_pylist()
+        pages = []
+        with task("fetch: refreshing", len(ids), "posts") as advance:
+            for page in _client(dataset).by_id(ids):
+                pages.append(booru_posts.rows(page))
+                advance(len(page))
+        if pages:
+            dataset.posts.append(_changed(dataset, pages))
+            dataset.posts.fold()
+        seen = pa.concat_arrays(
+            [page["id"].combine_chunks() for page in pages] or [pa.array([], pa.int64())]
+        )
+        gone = known.filter(pc.invert(pc.is_in(known["id"], seen))).rename_columns(
+            ["post_id", "md5"]
+        )
+        VANISHED.write(dataset.path_of(VANISHED), gone)
+        if gone.num_rows:
+            say(f"fetch: {gone.num_rows} posts are no longer on the site; their images stay")
+        return seals.write_seal(
+            dataset.root,
+            STAGE,
+            inputs=seal.inputs,
+            output=_output(dataset),
+            rows_in=seal.rows_in,
+            rows_out=seal.rows_out,
+            drops=seals.drops_of(dataset.root, STAGE),
+        )
 
 
 def _client(dataset: Dataset) -> BooruClient:

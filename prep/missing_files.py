@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from prep.booru.session import BooruSession
 from prep.dataset import Dataset
-from prep.download import FIRST_FRAME, ORIGINAL, Download, Wanted, download
+from prep.download import FIRST_FRAME, ORIGINAL, PART, Download, Wanted, download
 from schemas.errors import DiskError, SiteError
 from schemas.progress import task
 from schemas.recipes.prep import FetchSection
@@ -111,11 +111,14 @@ def download_all(
                 if in_a_row == FAILED_IN_A_ROW:
                     raise _host_fails(outcome)
                 advance()
-    except BaseException:  # Ctrl-C, a full disk, a site that went away: nothing new is begun
+    except BaseException as error:  # Ctrl-C, a site that went away: nothing new is begun
         session.stop()
+        pool.shutdown(cancel_futures=True)
+        if isinstance(error, DiskError):
+            _free_parts(dataset.root)
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
         kept.add_finished(jobs)
         kept.flush()
     return failed
@@ -190,6 +193,12 @@ class _Room:
 
     def _free(self) -> int:
         return shutil.disk_usage(self._root).free
+
+
+def _free_parts(root: Path) -> None:
+    """Give back what unfinished files take: the tables of the finished ones need room."""
+    for part in (root / "images").rglob(f"*{PART}"):
+        part.unlink(missing_ok=True)
 
 
 def told(size: int) -> str:

@@ -195,6 +195,12 @@ VARIANTS = Table(
     key=("source",),
 )
 
+VANISHED = Table(
+    "vanished",
+    pa.schema([_column("post_id", pa.int64()), _column("md5", pa.string(), optional=True)]),
+    key=("post_id",),
+)
+
 MEMBERS = Table(
     "members",
     pa.schema(

@@ -1,7 +1,7 @@
 """The Danbooru API through pybooru: listing posts to the end, and who we are there."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pybooru import Danbooru
@@ -82,6 +82,16 @@ class BooruClient:
                         " is it a site with Danbooru's API?"
                     )
                 page = f"b{lowest}"
+
+    def by_id(self, ids: Sequence[int]) -> Iterator[list[Post]]:
+        """Yield pages of those posts of `ids` that there still are, a page's worth at a time."""
+        for start in range(0, len(ids), PAGE):
+            missing = set(ids[start : start + PAGE])
+            for page in self.posts(f"id:{','.join(map(str, sorted(missing)))}"):
+                yield page
+                missing -= {int(post["id"]) for post in page}
+                if not missing:  # no need to see the empty page
+                    break
 
     def level(self) -> str:
         """The account's level in the site's words; "anonymous" without one."""

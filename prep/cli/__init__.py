@@ -67,17 +67,29 @@ def init(
 
 
 @app.command(sort_key=2)
-def fetch(dir: Folder = HERE, *, restore: Flag = False, changes: Changes = ()) -> None:
+def fetch(
+    dir: Folder = HERE, *, restore: Flag = False, refresh: Flag = False, changes: Changes = ()
+) -> None:
     """List every set on its site, download what is new, verify it.
 
     Parameters
     ----------
     restore
         Take back the images that were removed by hand.
+    refresh
+        Only bring scores and tags of known posts up to date, and mark posts that vanished.
     """
-    from prep.fetch import fetch
+    from prep import fetch as stage
+    from schemas.errors import UsageError
 
-    _one("fetch", dir, changes, lambda dataset: fetch(dataset, restore=restore))
+    if restore and refresh:
+        raise UsageError("give one of --restore and --refresh: the latter downloads nothing")
+    _one(
+        "fetch",
+        dir,
+        changes,
+        stage.refresh if refresh else lambda d: stage.fetch(d, restore=restore),
+    )
 
 
 @app.command(sort_key=3)

@@ -53,3 +53,19 @@ def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
         return folder
 
     return make
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path) -> MakeDataset:
+    """`folder_of(site, name="dataset", *lines)`: all posts of the site; lines of [fetch]."""
+
+    def folder_of(site: Site, name: str = "dataset", *lines: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        quickly = ("requests_per_second = 10", "files_per_second = 50")
+        fetch = "\n".join([f'site = "{site.url}"', *quickly, *lines])
+        recipe = f'sets = {{ main = {{ query = "status:any" }} }}\n[fetch]\n{fetch}\n'
+        (folder / "prep.toml").write_text(recipe)
+        return folder
+
+    return folder_of

@@ -12,15 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 import prep.fetch
 from prep import chain, seals
 from prep.booru import session
-from prep.cli.gc import gc
-from prep.cli.steps import ALL
 from prep.dataset import Dataset
 from prep.demo.booru import running
 from prep.demo.faults import Faults
@@ -38,7 +35,6 @@ QUICK = {"BACK_OFF": 0.02, "CHALLENGE_PAUSE": 0.02, "FILE_TIMEOUT": (10.0, 2.0),
 LOGIN, KEY = "gold", "gold-key"
 FORMATS = ("jpg", "png", "webp", "avif")
 TIMELESS = ("tables", "reports", "images")
-GENTLE = ("fetch.requests_per_second=10", "fetch.files_per_second=50")
 
 
 @pytest.fixture
@@ -106,9 +102,9 @@ def assert_all_is_here(folder: Path, site: Site) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_every_file_comes_once_and_right_and_every_other_post_tells_its_reason(
-    broken: Site, make_dataset: Callable[..., Path]
+    broken: Site, folder_of: Callable[..., Path]
 ) -> None:
-    folder = make_dataset(broken, main={"query": "status:any"})
+    folder = folder_of(broken)
     start = time.monotonic()
     seal = prep.fetch.fetch(Dataset.open(folder))
     seconds = time.monotonic() - start
@@ -143,12 +139,11 @@ def fetch_in_a_process(folder: Path) -> "subprocess.Popen[bytes]":
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick")
 def test_three_kills_in_between_change_nothing(
-    broken: Site, world: World, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    broken: Site, folder_of: Callable[..., Path]
 ) -> None:
-    for name, value in QUICK.items():
-        monkeypatch.setattr(session, name, value)
-    disturbed = make_dataset(broken, "disturbed", main={"query": "status:any"})
+    disturbed = folder_of(broken, "disturbed")
     wanted = len(expected(broken)[0])
     for share in (0.1, 0.4, 0.8):
         process = fetch_in_a_process(disturbed)
@@ -164,34 +159,30 @@ def test_three_kills_in_between_change_nothing(
         process.stderr.close()
         assert process.returncode not in (0, 1, 2), said
     prep.fetch.fetch(Dataset.open(disturbed))
+    from prep.cli.gc import gc  # imports torch
+
     gc(Dataset.open(disturbed))  # frees the half-written files that kills leave behind
     assert_all_is_here(disturbed, broken)
 
-    # the same site, with its faults met anew; its address is told by the table of posts
-    port = urlsplit(broken.url).port
-    with running(world, file_base=broken.url, faults=faults()) as other:
-        calm = make_dataset(broken, "calm", main={"query": "status:any"})
-        prep.fetch.fetch(Dataset.open(calm, [f"fetch.site={other.url}"]))
-    assert port
+    calm = folder_of(broken, "calm")
+    prep.fetch.fetch(Dataset.open(calm))
     assert timeless(disturbed).keys() == timeless(calm).keys()
     for name, data in timeless(calm).items():
         assert timeless(disturbed)[name] == data, name
 
 
 def timeless(folder: Path) -> dict[str, bytes]:
-    """The files that must be the same; the seal alone names the site's address."""
+    """The files that must be the same: all but logs, which hold times."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.relative_to(folder).parts[0] in TIMELESS
-        and not path.name.endswith(".seal.json")
+        if path.is_file() and path.relative_to(folder).parts[0] in TIMELESS
     }
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_fetch_with_an_account_leaves_its_key_nowhere_and_shows_it_to_the_api_alone(
-    make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+    folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], world: World,
 ) -> None:  # fmt: skip
     from schemas import progress
@@ -207,8 +198,8 @@ def test_a_fetch_with_an_account_leaves_its_key_nowhere_and_shows_it_to_the_api_
         running(world, faults=faults()) as files,
         running(world, file_base=files.url, faults=faults()) as api,
     ):
-        folder = make_dataset(api, main={"query": "status:any"})
-        chain.run_one(Dataset.open(folder), ALL[0])
+        folder = folder_of(api)
+        chain.run_one(Dataset.open(folder), chain.STEPS[0])
         calls, sent_to_files = list(api.calls), list(files.calls)
 
     assert {call.path for call in calls} == {"/posts.json"}
@@ -232,10 +223,10 @@ def test_a_fetch_with_an_account_leaves_its_key_nowhere_and_shows_it_to_the_api_
 
 @pytest.mark.usefixtures("quick")
 def test_what_a_stopped_fetch_had_of_a_file_is_not_asked_for_again(
-    world: World, make_dataset: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    world: World, folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(world) as site:
-        folder = make_dataset(site, main={"query": "status:any"})
+        folder = folder_of(site)
         post = next(
             post for post in world.newest_first()
             if not (post.hidden or post.is_deleted or post.duration) and post.file_ext == "png"
