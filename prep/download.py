@@ -5,6 +5,7 @@ rest. An original is what its md5 says it is. Of a smaller version the site tell
 to its length and its pixels.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -73,6 +74,22 @@ class Download:
         return self.header.row(self.md5, self.path, root)
 
 
+@dataclass
+class _Part:
+    """What has come of a file, and the ETag of the version that it is of."""
+
+    path: Path
+    version: str = ""
+
+    @property
+    def length(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.version = ""
+
+
 class _Wrong(Exception):
     """The bytes are not the file that the post names."""
 
@@ -91,67 +108,68 @@ def download(session: BooruSession, dataset: Dataset, wanted: Wanted) -> Downloa
     if wanted.kind == ORIGINAL and place.is_file() and md5_of(place) == wanted.post_md5:
         return Download(wanted, wanted.post_md5, place, read_header(place))
     suffix = f"-{wanted.kind}" if wanted.is_smaller else ""
-    part = place.with_name(f"{wanted.post_md5}{suffix}.{wanted.extension}{PART}")
+    part = _Part(place.with_name(f"{wanted.post_md5}{suffix}.{wanted.extension}{PART}"))
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        if wanted.is_smaller:
-            part.unlink(missing_ok=True)  # without an md5 nobody could tell two versions apart
+        place.parent.mkdir(parents=True, exist_ok=True)
         return _persist(session, dataset, wanted, part)
     except OSError as error:
-        part.unlink(missing_ok=True)  # a full disk needs the room; what is whole stays
+        with contextlib.suppress(OSError):
+            part.discard()  # a full disk needs the room; what is whole stays
         if told := disk_error(error, place):
             raise told from error
         raise
 
 
-def _persist(session: BooruSession, dataset: Dataset, wanted: Wanted, part: Path) -> Download:
+def _persist(session: BooruSession, dataset: Dataset, wanted: Wanted, part: _Part) -> Download:
     failures = resumes = 0
-    version = ""  # the ETag of what the part holds, where this run began it
     while True:
-        before = _length(part)
+        before = part.length
         try:
-            version = _stream(session, wanted, part, version)
+            _stream(session, wanted, part)
             return _placed(dataset, wanted, part)
         except NotFoundOnSite as error:
-            part.unlink(missing_ok=True)
+            part.discard()
             return Download(wanted, reason="file not on the site", detail=str(error))
         except Unavailable as error:
             return Download(wanted, reason="download failed", detail=str(error))
         except Unreadable as error:
-            part.unlink(missing_ok=True)
+            part.discard()
             return Download(wanted, reason="unreadable image", detail=error.reason)
         except _Wrong as error:
-            part.unlink(missing_ok=True)
+            part.discard()
             reason, detail = error.reason, error.detail
             failures += 1
         except requests.RequestException as error:
             reason, detail = "download failed", cause_of(error)
-            resumes += _length(part) > before
-            failures += _length(part) <= before
+            resumes += part.length > before
+            failures += part.length <= before
         if failures >= TRIES or resumes > MOST_RESUMES:
             return Download(wanted, reason=reason, detail=detail)
         session.pause(max(failures, 1))
 
 
-def _stream(session: BooruSession, wanted: Wanted, part: Path, version: str) -> str:
-    """Bring the part to the whole file; return the version that the site says it is."""
-    offset = _length(part)
+def _stream(session: BooruSession, wanted: Wanted, part: _Part) -> None:
+    """Bring the part to the whole file."""
+    offset = part.length
     if wanted.size and offset >= wanted.size:
-        return version  # whole, or more than that: the md5 tells
-    with session.file(wanted.url, offset, version) as response:
+        return  # whole, or more than that: the md5 tells
+    if wanted.is_smaller and not part.version:
+        offset = 0  # without md5 or ETag nobody could tell two versions apart
+    with session.file(wanted.url, offset, part.version) as response:
         if response.status_code == 416:
             raise _Wrong("wrong size", f"the file ends before byte {offset}")
         if offset and not _continues(response, offset):
             offset = 0
         _check_length(response, wanted, offset)
-        with part.open("ab" if offset else "wb") as file:
+        tag = response.headers.get("ETag", "")
+        part.version = "" if tag.startswith("W/") else tag  # a weak one is no promise of bytes
+        with part.path.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(READ):
                 if session.stopped:
                     raise Stopped(f"{wanted.url} was not read to its end")
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        return str(response.headers.get("ETag", ""))
 
 
 def _continues(response: requests.Response, offset: int) -> bool:
@@ -167,23 +185,23 @@ def _check_length(response: requests.Response, wanted: Wanted, offset: int) -> N
         raise _Wrong("wrong size", f"{offset + int(told)} bytes instead of {wanted.size}")
 
 
-def _placed(dataset: Dataset, wanted: Wanted, part: Path) -> Download:
+def _placed(dataset: Dataset, wanted: Wanted, part: _Part) -> Download:
     """Verify the part and put the image in its place, named by the md5 of its bytes."""
-    md5 = md5_of(part)
+    md5 = md5_of(part.path)
     if not wanted.is_smaller and md5 != wanted.post_md5:
         raise _Wrong("wrong md5", f"the bytes have md5 {md5}")
     if wanted.kind == FIRST_FRAME:
-        frame = _first_frame(part)
+        frame = _first_frame(part.path)
         md5 = hashlib.md5(frame, usedforsecurity=False).hexdigest()
         path = dataset.root / dataset.image_path(md5, "png")
         write_bytes(path, frame)
-        part.unlink()
+        part.discard()
     else:
         if wanted.is_smaller:
-            _check_pixels(part, wanted)
+            _check_pixels(part.path, wanted)
         path = dataset.root / dataset.image_path(md5, wanted.extension)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.replace(path)
+        part.path.replace(path)
     return Download(wanted, md5, path, read_header(path))
 
 
@@ -204,7 +222,3 @@ def _check_pixels(path: Path, wanted: Wanted) -> None:
             return
     told = f"{width} x {height} pixels instead of {wanted.width} x {wanted.height}"
     raise _Wrong("wrong size", told)
-
-
-def _length(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0

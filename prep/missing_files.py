@@ -169,8 +169,8 @@ class _Room:
         needed, free = sum(file.size for file in wanted), self._free()
         if needed > free - RESERVE:
             raise DiskError(
-                f"{len(wanted)} files of {told(needed)} do not fit: {self._root.resolve()} has"
-                f" {told(free)} free, of which {told(RESERVE)} are kept: free some,"
+                f"{len(wanted)} files of {_told(needed)} do not fit: {self._root.resolve()} has"
+                f" {_told(free)} free, of which {_told(RESERVE)} are kept: free some,"
                 " or give a set a limit; then run the command again"
             )
 
@@ -183,7 +183,7 @@ class _Room:
         try:
             if left < RESERVE:
                 raise DiskError(
-                    f"the disk of {self._root.resolve()} is nearly full ({told(RESERVE)} are kept"
+                    f"the disk of {self._root.resolve()} is nearly full ({_told(RESERVE)} are kept"
                     " free): free some, then run the command again; it goes on where it stopped"
                 )
             yield
@@ -201,7 +201,7 @@ def _free_parts(root: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def told(size: int) -> str:
+def _told(size: int) -> str:
     """A number of bytes, for a person."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 

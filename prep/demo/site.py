@@ -27,7 +27,7 @@ from prep.demo.world import ALIAS_ROWS, IMPLICATION_ROWS, World
 
 MAX_POSTS, MAX_ROWS, DEFAULT_ROWS = 200, 1000, 20
 KEPT_CALLS = 100_000  # at least so many of the last ones; a server may run for days
-KEPT_HEADERS = ("user-agent", "authorization", "cookie", "range", "host")
+KEPT_HEADERS = ("user-agent", "authorization", "cookie", "range", "if-range", "host")
 
 
 @dataclass(frozen=True)

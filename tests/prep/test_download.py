@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from prep import download as files
 from prep import missing_files
 from prep.booru import session as manners
 from prep.booru.pacing import Pace
 from prep.booru.session import BooruSession
 from prep.dataset import Dataset
 from prep.demo.booru import running
-from prep.demo.world import World
+from prep.demo.faults import Faults
+from prep.demo.world import World, variant_size
 from prep.download import FIRST_FRAME, ORIGINAL, PART, Wanted, download
 from prep.missing_files import choose
 from schemas.errors import DiskError, SiteError
@@ -110,6 +112,34 @@ def test_another_file_than_the_post_names_is_a_drop_with_its_reason(
         assert len(site.calls) == 3
     assert (outcome.reason, outcome.detail) == (reason, detail.format(length=len(data), md5=md5))
     assert not [path for path in (dataset.root / "images").rglob("*") if path.is_file()]
+
+
+def test_a_smaller_version_goes_on_while_it_is_the_same_version(
+    world: World, dataset: Dataset, session: BooruSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "READ", 64)
+    faults = Faults(seed=2, storm_every=10**9)
+    with running(world, faults=faults) as site:
+        for post, _ in served(world, "jpg"):
+            md5 = world.file(post).md5
+            path = f"/180x180/{md5[:2]}/{md5[2:4]}/{md5}.jpg"
+            if faults.trouble(path) == "cut":
+                break
+        size = dict(zip(("width", "height"), variant_size(post, "180x180"), strict=True))
+        item = Wanted(md5, "180x180", site.url + path, "jpg", 0, **size)
+        leftover = dataset.root / "images" / md5[:2] / f"{md5}-180x180.jpg{PART}"
+        leftover.parent.mkdir(parents=True)
+        leftover.write_bytes(b"of an earlier run")
+        outcome = download(session, dataset, item)
+        first, *others = site.calls
+    data = world.variant_of(post, "180x180")
+    assert (outcome.reason, outcome.path.read_bytes()) == ("", data)
+    assert outcome.path.stem == outcome.md5 == hashlib.md5(data).hexdigest()
+    assert "range" not in first.headers
+    assert others
+    for call in others:
+        assert call.status == 206
+        assert call.headers["if-range"] == f'"{md5}-180x180"'
 
 
 @pytest.mark.parametrize("encoding", ["gif", "animated webp", "apng"])
@@ -208,6 +238,7 @@ def test_a_host_that_has_no_file_stops_the_fetch_instead_of_dropping_all(
 
 FILLED = """
 import sys
+from prep import download as files
 from prep import missing_files
 from prep.cli import main
 missing_files.RESERVE = -10**12  # the check beforehand is looked away from
