@@ -1,4 +1,4 @@
-"""From queries and folders to originals on disk: list, download, verify, import."""
+"""From queries and folders to images on disk: list, download, verify, import, refresh."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -66,6 +66,16 @@ def test_a_folder_without_recipe_is_no_dataset(say: Say, tmp_path: Path) -> None
     assert files(tmp_path) == {}
 
 
+def test_what_downloads_and_what_does_not_are_not_asked_for_together(
+    say: Say, tmp_path: Path
+) -> None:
+    assert say("fetch", tmp_path, "--restore", "--refresh") == (
+        2,
+        "",
+        "prep: give one of --restore and --refresh: the latter downloads nothing",
+    )
+
+
 def test_an_unknown_key_is_refused_with_its_line(say: Say, tmp_path: Path) -> None:
     write(tmp_path, '[sets]\nmain = { query = "a" }\n\n[dedup]\nbit = 4\n')
     assert say("run", tmp_path) == (

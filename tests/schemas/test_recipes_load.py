@@ -172,6 +172,10 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
             'prep.toml line 4: "dedup.bits" is "few"; it must be a whole number',
         ),
         (
+            SETS + '[fetch]\nsize = "large"\n',
+            'prep.toml line 4: fetch.size: size is "original", "sample", or pixels, 64 or more',
+        ),
+        (
             SETS + "[dedup]\nbits = -1\n",
             'prep.toml line 4: "dedup.bits" is -1; it must be 0 or more',
         ),
