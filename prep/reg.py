@@ -7,7 +7,7 @@ from prep import hamming, seals
 from prep.dataset import Dataset
 from prep.seals import Drop, Seal
 from schemas.files import fingerprint, sha256_of
-from schemas.tables import CHOSEN, GROUPS
+from schemas.tables import CHOSEN, GROUPS, MEMBERS
 
 STAGE = "reg"
 
@@ -64,10 +64,13 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
         np.array([phash[md5] for md5 in learnt], np.uint64),
         dataset.recipe.dedup.bits,
     )
+    told = dataset.posts.read().select(["id", "pixel_hash"]).to_pylist()
+    of_post = {row["id"]: row["pixel_hash"] for row in told if row["pixel_hash"]}
+    # by the image that a post became here, which need not be its original
     pixels = {
-        row["md5"]: row["pixel_hash"]
-        for row in dataset.posts.read().select(["md5", "pixel_hash"]).to_pylist()
-        if row["md5"] and row["pixel_hash"]
+        row["md5"]: of_post[row["post_id"]]
+        for row in dataset.table(MEMBERS).to_pylist()
+        if row["post_id"] in of_post
     }
     learnt_pixels = {pixels[md5] for md5 in learnt if md5 in pixels}
     return {
