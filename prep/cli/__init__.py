@@ -67,15 +67,32 @@ def init(
 
 
 @app.command(sort_key=2)
-def fetch(dir: Folder = HERE, *, restore: Flag = False, changes: Changes = ()) -> None:
+def fetch(
+    dir: Folder = HERE,
+    *,
+    restore: Flag = False,
+    plan: Flag = False,
+    json: Flag = False,
+    changes: Changes = (),
+) -> None:
     """List every set on its site, download what is new, verify it.
 
     Parameters
     ----------
     restore
         Take back the images that were removed by hand.
+    plan
+        Only say what would be asked and tested, and what it would bring: posts, bytes, hours.
+    json
+        With --plan: print one JSON object, and nothing else, on stdout.
     """
     from prep.fetch import fetch
+
+    if plan or json:
+        from prep.cli import plan as page
+
+        page.show(dir, changes, as_json=json)
+        return
 
     _one("fetch", dir, changes, lambda dataset: fetch(dataset, restore=restore))
 
