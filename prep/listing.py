@@ -142,7 +142,7 @@ def _list(
                 usable += sum(post.unusable is None for post in new)
                 posts.update((post.id, post) for post in new)
                 if new:
-                    tables.append(rows)
+                    tables.append(_rows_of([post.id for post in new], rows))
                 if found.stops_early and usable >= found.limit:
                     break
                 if found.ordered and listed >= MOST_ORDERED:
@@ -181,7 +181,6 @@ def _take(
     order: Iterable[int] = posts
     if found.limit and not found.ordered:
         rows = pa.concat_tables(tables)
-        rows = rows.filter(_last_of_each(rows["id"].to_numpy()))
         ids = rows["id"].to_numpy()
         order = ids[np.argsort(ranks(found.sort, Posts(rows)))].tolist()
     kept: list[int] = []
@@ -197,10 +196,13 @@ def _take(
         if found.limit and usable == found.limit:
             break
     if len(kept) < len(posts):
-        wanted = pa.array(kept, pa.int64())
-        tables = [rows.filter(pc.is_in(rows["id"], value_set=wanted)) for rows in tables]
+        tables = [_rows_of(kept, rows) for rows in tables]
     listing.pages += tables
     listing.rows_in += len(kept)
+
+
+def _rows_of(ids: Sequence[int], rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.int64())))
 
 
 def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> None:

@@ -218,10 +218,15 @@ class _Splitter:
         return Part(sent, tested)
 
     def _by_use(self, others: list[_Clause], left: int) -> list[_Clause]:
-        """The clauses that shorten the listing most first; nobody is asked where all fit."""
+        """The clauses that shorten the listing most first; nobody is asked where there is room."""
         if sum(clause.cost for clause in others) <= left:
             return others
-        return sorted(others, key=lambda clause: self._use(clause.node))
+        left_out = [clause for clause in others if isinstance(clause.node, Not)]
+        wanted = [clause for clause in others if clause not in left_out]
+        wanted.sort(key=lambda clause: self._use(clause.node))
+        if sum(clause.cost for clause in wanted) < left:
+            left_out.sort(key=lambda clause: self._use(clause.node))
+        return wanted + left_out
 
     def _use(self, node: Node) -> tuple[float, float]:
         """Rare tags first; then what has no count; then what is left out, the common first."""
