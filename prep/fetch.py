@@ -1,10 +1,7 @@
 """From queries and folders to images on disk: list, download, verify, import, refresh."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,28 +10,16 @@ from prep.booru import posts as booru_posts
 from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
-from prep.folder import folder_state, import_folder
+from prep.folder import folder_state
 from prep.headers import ANIMATED
+from prep.listing import Listing, changed, collect
 from prep.seals import Drop, Seal
-from schemas.errors import DatasetError, QueryError
+from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say, task
-from schemas.recipes.prep import FetchSection, SetSection
 from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, VANISHED
 
 STAGE = "fetch"
-ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
-
-
-@dataclass
-class Listing:
-    """What the site and the folders hold for every set."""
-
-    pages: list[pa.Table] = field(default_factory=list)  # of posts, as they were listed
-    members: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5, post id
-    imported: list[dict[str, object]] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)
-    rows_in: int = 0
 
 
 def inputs(dataset: Dataset) -> str:
@@ -61,15 +46,10 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
         dataset.note_removed()
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
-        listing = Listing()
-        client = _client(dataset)
-        for name, part in dataset.recipe.sets.items():
-            if part.query:
-                _list(client, name, part, dataset.recipe.fetch, listing)
-            else:
-                _import(dataset, name, part, listing)
+        client = site_of(dataset)
+        listing = collect(dataset, client)
         if listing.pages:
-            dataset.posts.append(_changed(dataset, listing.pages))
+            dataset.posts.append(changed(dataset, listing.pages))
             dataset.posts.fold()
         _download(dataset, client, listing)
         return _seal(dataset, shaped_by, listing)
@@ -92,11 +72,11 @@ def refresh(dataset: Dataset) -> Seal:
         ids = known["id"].to_pylist()
         pages = []
         with task("fetch: refreshing", len(ids), "posts") as advance:
-            for page in _client(dataset).by_id(ids):
+            for page in site_of(dataset).by_id(ids):
                 pages.append(booru_posts.rows(page))
                 advance(len(page))
         if pages:
-            dataset.posts.append(_changed(dataset, pages))
+            dataset.posts.append(changed(dataset, pages))
             dataset.posts.fold()
         seen = pa.concat_arrays(
             [page["id"].combine_chunks() for page in pages] or [pa.array([], pa.int64())]
@@ -118,7 +98,8 @@ def refresh(dataset: Dataset) -> Seal:
         )
 
 
-def _client(dataset: Dataset) -> BooruClient:
+def site_of(dataset: Dataset) -> BooruClient:
+    """Return the client of the dataset's site, for the user's account, at the recipe's pace."""
     options = dataset.recipe.fetch
     return BooruClient(
         options.site,
@@ -127,62 +108,6 @@ def _client(dataset: Dataset) -> BooruClient:
         options.files_per_second,
         variants=options.size != "original",
     )
-
-
-def _list(
-    client: BooruClient, name: str, part: SetSection, options: FetchSection, listing: Listing
-) -> None:
-    """Read the pages of one set's query, up to its limit of usable posts."""
-    usable = listed = 0
-    with task(f"fetch {name}: listing", None, "posts") as advance:
-        for page in client.posts(part.query, part.limit):
-            listing.pages.append(booru_posts.rows(page))
-            for post in page:
-                listed += 1
-                if unusable := booru_posts.unusable(post, options):
-                    listing.drops.append(Drop(name, f"post {post['id']}", *unusable))
-                else:
-                    listing.members.append((name, post["md5"], post["id"]))
-                    usable += 1
-                if part.limit and usable == part.limit:
-                    break
-            advance(len(page))
-            if part.limit and usable == part.limit:
-                break
-    if not listed:
-        raise QueryError(
-            f'set "{name}": no post answers to "{part.query}" on {client.site}:'
-            " check the spelling of its tags there"
-        )
-    listing.rows_in += listed
-
-
-def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> None:
-    """Take a folder's images in: copied by content, with the tags of the .txt beside them."""
-    found = import_folder(dataset, name, part)
-    listing.rows_in += found.count
-    listing.drops += found.drops
-    listing.imported += found.rows
-    listing.members += [(name, str(row["md5"]), 0) for row in found.rows]
-
-
-def _changed(dataset: Dataset, pages: Sequence[pa.Table]) -> pa.Table:
-    """The rows that differ from those we hold: a second listing of the same writes nothing.
-
-    Of a post that was listed twice, in two sets or because pages shifted, the last answer counts.
-    """
-    rows = pa.concat_tables(pages).combine_chunks()
-    _, latest = np.unique(rows["id"].to_numpy()[::-1], return_index=True)
-    rows = rows.take(pa.array(rows.num_rows - 1 - latest))
-    known = dataset.posts.read()
-    place = pc.index_in(rows["id"], value_set=known["id"].combine_chunks())
-    differs: list[bool] = []
-    for start in range(0, rows.num_rows, ROWS_COMPARED):
-        part = slice(start, start + ROWS_COMPARED)
-        held = known.take(place[part])  # a row of nulls where there is none
-        pairs = zip(rows[part].to_pylist(), held.to_pylist(), strict=True)
-        differs += [new != old for new, old in pairs]
-    return rows.filter(pa.array(differs, pa.bool_()))
 
 
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:

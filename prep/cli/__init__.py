@@ -68,7 +68,13 @@ def init(
 
 @app.command(sort_key=2)
 def fetch(
-    dir: Folder = HERE, *, restore: Flag = False, refresh: Flag = False, changes: Changes = ()
+    dir: Folder = HERE,
+    *,
+    restore: Flag = False,
+    refresh: Flag = False,
+    plan: Flag = False,
+    json: Flag = False,
+    changes: Changes = (),
 ) -> None:
     """List every set on its site, download what is new, verify it.
 
@@ -78,12 +84,22 @@ def fetch(
         Take back the images that were removed by hand.
     refresh
         Only bring scores and tags of known posts up to date, and mark posts that vanished.
+    plan
+        Only say what would be asked and tested, and what it would bring: posts, bytes, hours.
+    json
+        With --plan: print one JSON object, and nothing else, on stdout.
     """
     from prep import fetch as stage
     from schemas.errors import UsageError
 
     if restore and refresh:
         raise UsageError("give one of --restore and --refresh: the latter downloads nothing")
+    if plan or json:
+        from prep.cli import plan as page
+
+        page.show(dir, changes, as_json=json)
+        return
+
     _one(
         "fetch",
         dir,
