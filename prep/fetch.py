@@ -1,6 +1,6 @@
 """From queries and folders to originals on disk: list, download, verify, import."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +15,14 @@ from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
 from prep.download import Download, Wanted, download
-from prep.folder import folder_state, import_folder
+from prep.folder import import_folder, set_state
 from prep.headers import ANIMATED
 from prep.seals import Drop, Seal
 from schemas.errors import QueryError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say, task
 from schemas.recipes.prep import SetSection
-from schemas.tables import EXCLUDED, IMAGES, IMPORTED, MEMBERS
+from schemas.tables import EXCLUDED, IMAGES, IMPORTED, MEMBERS, POSTS
 
 STAGE = "fetch"
 THREADS = 8  # downloads under way at once; the pace, not this, keeps us polite
@@ -37,6 +37,7 @@ class Listing:
     pages: list[pa.Table] = field(default_factory=list)  # of posts, as they were listed
     members: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5, post id
     imported: list[dict[str, object]] = field(default_factory=list)
+    beside: list[dict[str, object]] = field(default_factory=list)  # posts' facts beside imports
     drops: list[Drop] = field(default_factory=list)
     rows_in: int = 0
 
@@ -45,7 +46,7 @@ def inputs(dataset: Dataset) -> str:
     """What shapes this stage: the sets and the site; and folders, which may gain files."""
     recipe = dataset.recipe
     sets = {
-        name: [part.query, part.limit, folder_state(dataset.root, part) if part.folder else ""]
+        name: [part.query, part.limit, set_state(dataset, name) if part.folder else ""]
         for name, part in recipe.sets.items()
     }
     return fingerprint(sets, recipe.fetch.site, recipe.fetch.formats)
@@ -71,11 +72,41 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
                 _list(client, name, part, dataset.recipe.fetch.formats, listing)
             else:
                 _import(dataset, name, part, listing)
-        if listing.pages:
-            dataset.posts.append(_changed(dataset, listing.pages))
+        if pages := [*_beside(dataset, listing), *listing.pages]:
+            dataset.posts.append(_changed(dataset, pages))
             dataset.posts.fold()
         _download(dataset, client, listing)
+        _write(dataset, listing)
         return _seal(dataset, shaped_by, listing)
+
+
+def import_sets(dataset: Dataset, names: Collection[str], *, seal: bool) -> Seal | None:
+    """Take in the folders of these sets alone; all else stays as it was last fetched.
+
+    `seal` says that the rest is up to date, so that the stage is; else `fetch` has to run yet.
+    """
+    dataset.note_removed()
+    shaped_by = inputs(dataset) if seal else ""
+    with seals.timed(dataset.root, STAGE):
+        listing = Listing()
+        for name in names:
+            _import(dataset, name, dataset.recipe.sets[name], listing)
+        if pages := _beside(dataset, listing):
+            dataset.posts.append(_changed(dataset, pages))
+            dataset.posts.fold()
+        others = [name for name in dataset.recipe.sets if name not in names]
+        rest = pa.array(others, pa.string())
+        imported = dataset.table(IMPORTED)
+        listing.imported += imported.filter(pc.is_in(imported["set"], rest)).to_pylist()
+        members = dataset.table(MEMBERS)
+        for row in members.filter(pc.is_in(members["set"], rest)).to_pylist():
+            listing.members.append((row["set"], row["md5"], row["post_id"]))
+        drops = seals.read_drops(dataset.root, STAGE).drop_columns("stage")
+        earlier = [Drop(**row) for row in drops.filter(pc.is_in(drops["set"], rest)).to_pylist()]
+        listing.drops += earlier
+        listing.rows_in += sum(name in others for name, _, _ in listing.members) + len(earlier)
+        _write(dataset, listing)
+        return _seal(dataset, shaped_by, listing) if seal else None
 
 
 def _client(dataset: Dataset) -> BooruClient:
@@ -119,7 +150,22 @@ def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> 
     listing.rows_in += found.count
     listing.drops += found.drops
     listing.imported += found.rows
-    listing.members += [(name, str(row["md5"]), 0) for row in found.rows]
+    listing.members += found.members
+    listing.beside += found.posts
+
+
+def _beside(dataset: Dataset, listing: Listing) -> list[pa.Table]:
+    """The posts known by what lay beside imported files, unless the site itself told of them.
+
+    What the site says is newer than a file that was saved from it once.
+    """
+    members, imported = dataset.table(MEMBERS), dataset.table(IMPORTED)
+    queried = pa.array([n for n, part in dataset.recipe.sets.items() if part.query], pa.string())
+    listed = members.filter(pc.is_in(members["set"], queried))["post_id"].to_pylist()
+    listed += [post_id for page in listing.pages for post_id in page["id"].to_pylist()]
+    told = dataset.posts.keys() - set(imported["post_id"].to_pylist()) | set(listed)
+    rows = {row["id"]: row for row in listing.beside if row["id"] not in told}
+    return [pa.Table.from_pylist(list(rows.values()), schema=POSTS.schema)] if rows else []
 
 
 def _changed(dataset: Dataset, pages: Sequence[pa.Table]) -> pa.Table:
@@ -146,10 +192,12 @@ def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
     images = dataset.images
     held = images.keys()
     excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
+    replaced = dataset.replacements()
     missing = {
         post_id: md5
-        for _, md5, post_id in listing.members
-        if post_id and md5 not in held and md5 not in excluded
+        for name, md5, post_id in listing.members
+        if dataset.recipe.sets[name].query
+        and not (md5 in held or md5 in excluded or md5 in replaced)
     }
     wanted = {item.md5: item for item in _wanted(dataset, missing)}
     if not wanted:
@@ -192,38 +240,54 @@ def _wanted(dataset: Dataset, missing: Mapping[int, str]) -> Iterator[Wanted]:
         yield Wanted(post["id"], md5, post["file_url"], post["file_size"], path)
 
 
-def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
-    """Write who is a member of what, whole, and seal the stage."""
+def _write(dataset: Dataset, listing: Listing) -> None:
+    """Write who is a member of what, and what was imported, whole; add the drops found by that."""
     images = dataset.images
     images.fold()
     problems = {
         row["md5"]: row["problem"] for row in images.read().select(["md5", "problem"]).to_pylist()
     }
     excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
-    members = sorted(
-        {member for member in listing.members if member[1] in problems or member[1] in excluded}
-    )
-    sound = [m for m in members if problems.get(m[1]) is None]
+    known = problems.keys() | excluded | dataset.replacements().keys()
+    members = sorted({member for member in listing.members if member[1] in known})
+    files = {(row["set"], row["md5"]): str(row["file"]) for row in listing.imported}
     listing.drops += [
-        Drop(name, f"post {post_id}" if post_id else md5, *_reason(problem))
+        Drop(name, files.get((name, md5)) or f"post {post_id}", *_reason(problem))
         for name, md5, post_id in members
         if (problem := problems.get(md5))
     ]
+    sound = [m for m in members if problems.get(m[1]) is None]
     table = pa.Table.from_pylist(
-        [{"set": name, "md5": md5, "post_id": post_id} for name, md5, post_id in sound],
+        [
+            {"set": name, "md5": md5, "post_id": post_id}
+            for name, md5, post_id in _known_posts(dataset, sound)
+        ],
         schema=MEMBERS.schema,
     )
     MEMBERS.write(dataset.path_of(MEMBERS), table)
     IMPORTED.write(
         dataset.path_of(IMPORTED), pa.Table.from_pylist(listing.imported, schema=IMPORTED.schema)
     )
+
+
+def _known_posts(
+    dataset: Dataset, members: Sequence[tuple[str, str, int]]
+) -> set[tuple[str, str, int]]:
+    """The members; an import without facts beside it has those of a post of the same bytes."""
+    posts = dataset.posts.read().select(["id", "md5"]).sort_by([("id", "descending")])
+    posts = posts.filter(pc.greater(posts["id"], 0))  # of this site
+    by_md5 = dict(zip(posts["md5"].to_pylist(), posts["id"].to_pylist(), strict=True))
+    return {(name, md5, post_id or by_md5.get(md5, 0)) for name, md5, post_id in members}
+
+
+def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
     return seals.write_seal(
         dataset.root,
         STAGE,
         inputs=shaped_by,
         output=_output(dataset),
         rows_in=listing.rows_in,
-        rows_out=table.num_rows,
+        rows_out=dataset.table(MEMBERS).num_rows,
         drops=listing.drops,
     )
 
