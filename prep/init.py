@@ -1,7 +1,7 @@
 """`prep init`: a dataset folder with its two recipes, set for what the adapter is to learn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,7 +89,8 @@ def init(
     found = _parts(source) if source else []
     name = trigger
     if kind.triggered and not trigger:
-        name = leading([part.folder for part in found]) if found else _subject(query)
+        learnt = [part.folder for part in found if part.role == "train"]
+        name = leading(learnt) if source else _subject(query)
     prep = _prep(folder, kind, query, found, site, name)
     # a folder is named from where the person stands, but read from where train.toml lies
     base = seen_from(folder, Path(base)) if base and Path(base).is_dir() else base
@@ -130,8 +131,9 @@ def _prep(
 def _parts(source: Path) -> list[Part]:
     """The sets that a folder holds; a single one to train on is the main one."""
     found = parts(source)
-    trained = [part for part in found if part.role == "train"]
-    return parts(source, "main") if len(trained) == 1 else found
+    if sum(part.role == "train" for part in found) > 1:
+        return found
+    return [replace(part, name="main") if part.role == "train" else part for part in found]
 
 
 def _train(kind: Kind, base: str, trigger: str, name: str) -> TrainRecipe:

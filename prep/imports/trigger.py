@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prep.imports.beside import EXTENSIONS, TEXTS
+from prep.imports.layout import REG_FOLDERS
 from prep.imports.texts import decoded, parse
 from schemas.recipes.prep import COMPOSITION
 from schemas.tags import canonical, plain
@@ -43,7 +44,9 @@ def _texts(folders: Iterable[Path]) -> Iterable[str]:
     """The captions that lie beside an image as text."""
     for folder in folders:
         for image in sorted(folder.rglob("*")):
-            if image.suffix.lower() not in EXTENSIONS:
+            # what is for regularization is not called by the trigger
+            below = image.relative_to(folder).parts[0].lower()
+            if image.suffix.lower() not in EXTENSIONS or below in REG_FOLDERS:
                 continue
             for suffix in TEXTS:
                 for path in (image.with_suffix(suffix), image.with_name(image.name + suffix)):

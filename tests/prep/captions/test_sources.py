@@ -105,9 +105,7 @@ def test_a_category_told_beside_an_import_counts_before_what_a_tagger_knows() ->
         }
     )
     tags = from_imports(images(0), imported, VOCABULARY)
-    assert listed(tags, 1) == [
-        [("me", "artist"), ("hat", "copyright"), ("azusa_(x)", "character")]
-    ]
+    assert listed(tags, 1) == [[("me", "artist"), ("hat", "copyright"), ("azusa_(x)", "character")]]
 
 
 def read_of(labels: list[str], by_image: list[dict[str, float]]) -> Read:
