@@ -126,19 +126,27 @@ def _candidates(dataset: Dataset, drops: list[Drop]) -> dict[str, list[Candidate
         stands = replaced.get(md5, md5)
         if stands in removed:
             drops.append(Drop(name, stands, REMOVED))
-        # a cropped picture is still a duplicate of what the whole one was a duplicate of
-        elif (hashed := hashes.get(md5) or hashes.get(stands)) is None:
+        elif (hashed := _hashed(hashes, md5, stands)) is None or stands not in images:
             drops.append(Drop(name, stands, "file missing"))
         elif hashed["problem"]:
             drops.append(Drop(name, stands, "unreadable image", hashed["problem"]))
         else:
             post = posts.get(member["post_id"], {})
-            image = {**images[hashed["md5"]], "md5": md5}
+            image = {**images.get(md5, images[stands]), "md5": md5}
             found[name].setdefault(md5, _candidate(image, post, hashed["phash"]))
     return {
         name: sorted(candidates.values(), key=lambda one: _preference(one, dataset))
         for name, candidates in found.items()
     }
+
+
+def _hashed(hashes: Mapping[str, dict[str, Any]], md5: str, stands: str) -> dict[str, Any] | None:
+    """The hash that an image is grouped by: of what came, where it can be read.
+
+    A cropped picture is still a duplicate of what the whole one was a duplicate of.
+    """
+    came = hashes.get(md5)
+    return hashes.get(stands) if came is None or came["problem"] else came
 
 
 def _standing(dataset: Dataset, rows: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -175,10 +175,11 @@ def test_what_cannot_be_replaced_is_told(root: Path) -> None:
     )
     first = known[0][0]
     images = sorted(md5 for md5 in set(Dataset.open(root).images.keys()) if md5.startswith(first))
-    assert len(images) > 4
+    assert len(images) > 1
+    more = ", ..." if len(images) > 4 else ""
     assert refused(root, first, file) == (
         f'{root}: {len(images)} images have an md5 that begins with "{first}"'
-        f" ({', '.join(images[:4])}, ...): write more of it"
+        f" ({', '.join(images[:4])}{more}): write more of it"
     )
     nowhere = root.parent / "nowhere.png"
     assert refused(root, known[0], nowhere) == (
