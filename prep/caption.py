@@ -19,7 +19,7 @@ from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
-from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS, IMPORTED, MEMBERS
+from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS
 from schemas.tags import CATEGORIES, canonical, plain
 from taggers.vocabulary import read_labels
 
@@ -86,7 +86,7 @@ def _images(dataset: Dataset) -> Images:
     """The keepers of every set, with their posts."""
     groups = dataset.table(GROUPS)
     keepers = groups.filter(pc.equal(groups.column("md5"), groups.column("keeper")))
-    members = dataset.table(MEMBERS).group_by(["set", "md5"]).aggregate([("post_id", "min")])
+    members = dataset.members().group_by(["set", "md5"]).aggregate([("post_id", "min")])
     rows = keepers.select(["set", "md5"]).join(members, ["set", "md5"])
     rows = rows.sort_by([("set", "ascending"), ("md5", "ascending")])
     posts = dataset.posts.read().select(["id", "score"])
@@ -129,7 +129,7 @@ def _from_booru(dataset: Dataset, images: Images, reads: list[sources.Read]) -> 
     }
     return sources.together(
         sources.from_booru(images, dataset.posts.read()),
-        sources.from_imports(images, dataset.table(IMPORTED), categories),
+        sources.from_imports(images, dataset.imported(), categories),
     )
 
 

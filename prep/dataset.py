@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.cache import Cache
-from schemas import tables
+from schemas import replaced, tables
 from schemas.errors import DatasetError
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE, load_prep
 from schemas.recipes.prep import PrepRecipe, SetSection
@@ -80,6 +80,22 @@ class Dataset:
         """Read a set-wide table, empty when no stage has made it yet."""
         path = self.path_of(table)
         return table.read(path) if path.exists() else table.empty()
+
+    def members(self) -> pa.Table:
+        """Who is a member of what, by the image that stands for each post now."""
+        return replaced.resolved(self.table(tables.MEMBERS), self.replacements())
+
+    def imported(self) -> pa.Table:
+        """What was imported, by the image that stands for each one now."""
+        return replaced.resolved(self.table(tables.IMPORTED), self.replacements())
+
+    def replacements(self) -> Mapping[str, str]:
+        """The image that a person put in another's place, by that other."""
+        return replaced.current(self.table(tables.REPLACED))
+
+    def originals(self) -> Mapping[str, str]:
+        """The image that came, by each that stands or ever stood in its place."""
+        return replaced.originals(self.table(tables.REPLACED))
 
     def path_of(self, table: Table) -> Path:
         """Where a set-wide table lies."""

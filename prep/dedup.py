@@ -22,6 +22,7 @@ from taggers.images import Unreadable, read, upright_rgb
 STAGE = "dedup"
 AT_ONCE = 256  # images whose hashes are kept together
 HASHED_SIZE = 64  # pixels; a JPEG may be decoded down to three times this before it is hashed
+NAMES = ("md5", "keeper")  # the columns of groups that name images
 LOSSLESS = ("png", "bmp", "webp")
 
 
@@ -33,7 +34,7 @@ class Candidate:
     score: int
     pixels: int
     lossless: bool
-    age: int  # the greater the older: minus the post id; imported images come last
+    age: int  # the greater the older: minus the post id; those without this site's come last
     bytes: int
     pixel_hash: str | None
     phash: int
@@ -43,7 +44,8 @@ def inputs(dataset: Dataset) -> str:
     """What shapes this stage: members, their posts and files, what was removed, the policy."""
     fetched = seals.read_seal(dataset.root, "fetch")
     removed = sorted(dataset.table(EXCLUDED).column("md5").to_pylist())
-    return fingerprint(fetched and fetched.output, removed, _policy(dataset))
+    replaced = sorted(dataset.replacements().items())
+    return fingerprint(fetched and fetched.output, removed, replaced, _policy(dataset))
 
 
 def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
@@ -60,6 +62,7 @@ def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
         earlier = {} if refit else _earlier_keepers(dataset)
         for name, candidates in _candidates(dataset, drops).items():
             rows += _group(name, candidates, dataset.recipe.dedup.bits, earlier.get(name, set()))
+        rows = _standing(dataset, rows)
         drops += [
             Drop(str(row["set"]), str(row["md5"]), "duplicate", f"of {row['keeper']}")
             for row in rows
@@ -117,25 +120,46 @@ def _candidates(dataset: Dataset, drops: list[Drop]) -> dict[str, list[Candidate
     removed = set(dataset.table(EXCLUDED).column("md5").to_pylist())
     found: dict[str, dict[str, Candidate]] = {name: {} for name in dataset.recipe.sets}
     members = dataset.table(MEMBERS)
+    replaced = dataset.replacements()
     for member in members.sort_by("post_id").to_pylist():
         name, md5 = member["set"], member["md5"]
-        if md5 in removed:
-            drops.append(Drop(name, md5, REMOVED))
-        elif (hashed := hashes.get(md5)) is None:
-            drops.append(Drop(name, md5, "file missing"))
+        stands = replaced.get(md5, md5)
+        if stands in removed:
+            drops.append(Drop(name, stands, REMOVED))
+        elif (hashed := _hashed(hashes, md5, stands)) is None or stands not in images:
+            drops.append(Drop(name, stands, "file missing"))
         elif hashed["problem"]:
-            drops.append(Drop(name, md5, "unreadable image", hashed["problem"]))
+            drops.append(Drop(name, stands, "unreadable image", hashed["problem"]))
         else:
             post = posts.get(member["post_id"], {})
-            found[name].setdefault(md5, _candidate(images[md5], post, hashed["phash"]))
+            image = {**images.get(md5, images[stands]), "md5": md5}
+            found[name].setdefault(md5, _candidate(image, post, hashed["phash"]))
     return {
         name: sorted(candidates.values(), key=lambda one: _preference(one, dataset))
         for name, candidates in found.items()
     }
 
 
+def _hashed(hashes: Mapping[str, dict[str, Any]], md5: str, stands: str) -> dict[str, Any] | None:
+    """The hash that an image is grouped by: of what came, where it can be read.
+
+    A cropped picture is still a duplicate of what the whole one was a duplicate of.
+    """
+    came = hashes.get(md5)
+    return hashes.get(stands) if came is None or came["problem"] else came
+
+
+def _standing(dataset: Dataset, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The groups by the images that stand for the posts now; who keeps whom stays as it was."""
+    replaced = dataset.replacements()
+    return [
+        {**row, **{column: replaced.get(str(row[column]), row[column]) for column in NAMES}}
+        for row in rows
+    ]
+
+
 def _post_facts(dataset: Dataset) -> list[dict[str, Any]]:
-    columns = ["id", "score", "pixel_hash"]
+    columns = ["id", "md5", "score", "pixel_hash"]
     return list(dataset.posts.read().select(columns).to_pylist())
 
 
@@ -145,9 +169,10 @@ def _candidate(image: Mapping[str, Any], post: Mapping[str, Any], phash: int) ->
         score=post.get("score", 0),
         pixels=image["width"] * image["height"],
         lossless=image["path"].rpartition(".")[2] in LOSSLESS,
-        age=-post["id"] if post else -(1 << 62),
+        age=-post["id"] if post.get("id", 0) > 0 else -(1 << 62),
         bytes=image["bytes"],
-        pixel_hash=post.get("pixel_hash"),
+        # of an imported picture the post may describe other bytes: a larger file, an uncut one
+        pixel_hash=post.get("pixel_hash") if post.get("md5") == image["md5"] else None,
         phash=phash,
     )
 
@@ -213,6 +238,7 @@ def _earlier_keepers(dataset: Dataset) -> dict[str, set[str]]:
     if seal is None or seal.fitted != _policy(dataset):
         return {}
     keepers: dict[str, set[str]] = {}
+    originals = dataset.originals()
     for row in dataset.table(GROUPS).select(["set", "keeper"]).to_pylist():
-        keepers.setdefault(row["set"], set()).add(row["keeper"])
+        keepers.setdefault(row["set"], set()).add(originals.get(row["keeper"], row["keeper"]))
     return keepers

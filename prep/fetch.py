@@ -1,5 +1,6 @@
 """From queries and folders to images on disk: list, download, verify, import, refresh."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,9 @@ from prep.booru import posts as booru_posts
 from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
-from prep.folder import folder_state
+from prep.folder import set_state
 from prep.headers import ANIMATED
-from prep.listing import Listing, changed, collect
+from prep.listing import Listing, beside, changed, collect, import_set
 from prep.seals import Drop, Seal
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
@@ -26,7 +27,7 @@ def inputs(dataset: Dataset) -> str:
     """What shapes this stage: the sets and the site; and folders, which may gain files."""
     recipe = dataset.recipe
     sets = {
-        name: [part.query, part.limit, folder_state(dataset.root, part) if part.folder else ""]
+        name: [part.query, part.limit, set_state(dataset, name) if part.folder else ""]
         for name, part in recipe.sets.items()
     }
     manners = {"requests_per_second", "files_per_second"}  # how fast is not what
@@ -48,10 +49,11 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
     with seals.timed(dataset.root, STAGE):
         client = site_of(dataset)
         listing = collect(dataset, client)
-        if listing.pages:
-            dataset.posts.append(changed(dataset, listing.pages))
+        if pages := [*beside(dataset, listing), *listing.pages]:
+            dataset.posts.append(changed(dataset, pages))
             dataset.posts.fold()
         _download(dataset, client, listing)
+        _write(dataset, listing)
         return _seal(dataset, shaped_by, listing)
 
 
@@ -98,6 +100,35 @@ def refresh(dataset: Dataset) -> Seal:
         )
 
 
+def import_sets(dataset: Dataset, names: Collection[str], *, seal: bool) -> Seal | None:
+    """Take in the folders of these sets alone; all else stays as it was last fetched.
+
+    `seal` says that the rest is up to date, so that the stage is; else `fetch` has to run yet.
+    """
+    dataset.note_removed()
+    shaped_by = inputs(dataset) if seal else ""
+    with seals.timed(dataset.root, STAGE):
+        listing = Listing()
+        for name in names:
+            import_set(dataset, name, listing)
+        if pages := beside(dataset, listing):
+            dataset.posts.append(changed(dataset, pages))
+            dataset.posts.fold()
+        others = [name for name in dataset.recipe.sets if name not in names]
+        rest = pa.array(others, pa.string())
+        imported = dataset.table(IMPORTED)
+        listing.imported += imported.filter(pc.is_in(imported["set"], rest)).to_pylist()
+        members = dataset.table(MEMBERS)
+        for row in members.filter(pc.is_in(members["set"], rest)).to_pylist():
+            listing.members.append((row["set"], row["md5"], row["post_id"]))
+        drops = seals.read_drops(dataset.root, STAGE).drop_columns("stage")
+        earlier = [Drop(**row) for row in drops.filter(pc.is_in(drops["set"], rest)).to_pylist()]
+        listing.drops += earlier
+        listing.rows_in += sum(name in others for name, _, _ in listing.members) + len(earlier)
+        _write(dataset, listing)
+        return _seal(dataset, shaped_by, listing) if seal else None
+
+
 def site_of(dataset: Dataset) -> BooruClient:
     """Return the client of the dataset's site, for the user's account, at the recipe's pace."""
     options = dataset.recipe.fetch
@@ -112,7 +143,8 @@ def site_of(dataset: Dataset) -> BooruClient:
 
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
     """Download what is not here; then every member is known by the md5 of its image."""
-    files = missing_files.chosen(dataset, listing.members)
+    queried = {name for name, part in dataset.recipe.sets.items() if part.query}
+    files = missing_files.chosen(dataset, [one for one in listing.members if one[0] in queried])
     held = missing_files.images_of(dataset, files)
     # a post may be in two sets, its file is one
     missing = {file.post_md5: file for id, file in files.items() if id not in held}
@@ -120,18 +152,18 @@ def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
     listing.drops += [
         Drop(name, f"post {post_id}", failed[md5].reason, failed[md5].detail)
         for name, md5, post_id in listing.members
-        if md5 in failed
+        if md5 in failed and name in queried
     ]
     held = missing_files.images_of(dataset, files)
     listing.members = [
-        (name, held.get(post_id, md5), post_id)
+        (name, held[post_id] if name in queried else md5, post_id)
         for name, md5, post_id in listing.members
-        if not post_id or post_id in held
+        if name not in queried or post_id in held
     ]
 
 
-def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
-    """Write who is a member of what, whole, and seal the stage."""
+def _write(dataset: Dataset, listing: Listing) -> None:
+    """Write who is a member of what, and what was imported, whole; add the drops found by that."""
     images = dataset.images
     images.fold()
     dataset.variants.fold()
@@ -139,30 +171,46 @@ def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
         row["md5"]: row["problem"] for row in images.read().select(["md5", "problem"]).to_pylist()
     }
     excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
-    members = sorted(
-        {member for member in listing.members if member[1] in problems or member[1] in excluded}
-    )
-    sound = [m for m in members if problems.get(m[1]) is None]
+    known = problems.keys() | excluded | dataset.replacements().keys()
+    members = sorted({member for member in listing.members if member[1] in known})
+    files = {(row["set"], row["md5"]): str(row["file"]) for row in listing.imported}
     listing.drops += [
-        Drop(name, f"post {post_id}" if post_id else md5, *_reason(problem))
+        Drop(name, files.get((name, md5)) or f"post {post_id}", *_reason(problem))
         for name, md5, post_id in members
         if (problem := problems.get(md5))
     ]
+    sound = [m for m in members if problems.get(m[1]) is None]
     table = pa.Table.from_pylist(
-        [{"set": name, "md5": md5, "post_id": post_id} for name, md5, post_id in sound],
+        [
+            {"set": name, "md5": md5, "post_id": post_id}
+            for name, md5, post_id in _known_posts(dataset, sound)
+        ],
         schema=MEMBERS.schema,
     )
     MEMBERS.write(dataset.path_of(MEMBERS), table)
     IMPORTED.write(
         dataset.path_of(IMPORTED), pa.Table.from_pylist(listing.imported, schema=IMPORTED.schema)
     )
+
+
+def _known_posts(
+    dataset: Dataset, members: Sequence[tuple[str, str, int]]
+) -> set[tuple[str, str, int]]:
+    """The members; an import without facts beside it has those of a post of the same bytes."""
+    posts = dataset.posts.read().select(["id", "md5"]).sort_by([("id", "descending")])
+    posts = posts.filter(pc.greater(posts["id"], 0))  # of this site
+    by_md5 = dict(zip(posts["md5"].to_pylist(), posts["id"].to_pylist(), strict=True))
+    return {(name, md5, post_id or by_md5.get(md5, 0)) for name, md5, post_id in members}
+
+
+def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
     return seals.write_seal(
         dataset.root,
         STAGE,
         inputs=shaped_by,
         output=_output(dataset),
         rows_in=listing.rows_in,
-        rows_out=table.num_rows,
+        rows_out=dataset.table(MEMBERS).num_rows,
         drops=listing.drops,
     )
 

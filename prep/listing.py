@@ -22,6 +22,7 @@ from prep.seals import Drop
 from schemas.errors import QueryError
 from schemas.progress import say, task
 from schemas.recipes.prep import FetchSection, SetSection
+from schemas.tables import IMPORTED, MEMBERS, POSTS
 
 ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
 
@@ -33,6 +34,7 @@ class Listing:
     pages: list[pa.Table] = field(default_factory=list)  # of posts, as they were listed
     members: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5, post id
     imported: list[dict[str, object]] = field(default_factory=list)
+    beside: list[dict[str, object]] = field(default_factory=list)  # posts' facts beside imports
     drops: list[Drop] = field(default_factory=list)
     rows_in: int = 0
 
@@ -52,11 +54,11 @@ def collect(dataset: Dataset, client: BooruClient) -> Listing:
     queries = read_queries(recipe.sets)
     splits = splits_of(client, recipe.sets, queries, now)
     listing = Listing()
-    for name, part in recipe.sets.items():
+    for name in recipe.sets:
         if name in splits:
             _list(client, name, splits[name], recipe.fetch, now, listing)
         else:
-            _import(dataset, name, part, listing)
+            import_set(dataset, name, listing)
     return listing
 
 
@@ -205,13 +207,28 @@ def _rows_of(ids: Sequence[int], rows: pa.Table) -> pa.Table:
     return rows.filter(pc.is_in(rows["id"], value_set=pa.array(ids, pa.int64())))
 
 
-def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> None:
-    """Take a folder's images in: copied by content, with the tags of the .txt beside them."""
-    found = import_folder(dataset, name, part)
+def import_set(dataset: Dataset, name: str, listing: Listing) -> None:
+    """Take a folder's images in: copied by content, with what lies beside them."""
+    found = import_folder(dataset, name, dataset.recipe.sets[name])
     listing.rows_in += found.count
     listing.drops += found.drops
     listing.imported += found.rows
-    listing.members += [(name, str(row["md5"]), 0) for row in found.rows]
+    listing.members += found.members
+    listing.beside += found.posts
+
+
+def beside(dataset: Dataset, listing: Listing) -> list[pa.Table]:
+    """The posts known by what lay beside imported files, unless the site itself told of them.
+
+    What the site says is newer than a file that was saved from it once.
+    """
+    members, imported = dataset.table(MEMBERS), dataset.table(IMPORTED)
+    queried = pa.array([n for n, part in dataset.recipe.sets.items() if part.query], pa.string())
+    listed = members.filter(pc.is_in(members["set"], queried))["post_id"].to_pylist()
+    listed += [post_id for page in listing.pages for post_id in page["id"].to_pylist()]
+    told = dataset.posts.keys() - set(imported["post_id"].to_pylist()) | set(listed)
+    rows = {row["id"]: row for row in listing.beside if row["id"] not in told}
+    return [pa.Table.from_pylist(list(rows.values()), schema=POSTS.schema)] if rows else []
 
 
 def changed(dataset: Dataset, pages: Sequence[pa.Table]) -> pa.Table:

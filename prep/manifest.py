@@ -11,7 +11,7 @@ from prep.seals import Drop, Seal
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say
-from schemas.tables import CAPTIONS, CHOSEN, MANIFEST, MEMBERS, TAG
+from schemas.tables import CAPTIONS, CHOSEN, MANIFEST, TAG
 
 STAGE = "manifest"
 
@@ -83,7 +83,7 @@ def _table(dataset: Dataset, captions: pa.Table) -> pa.Table:
     facts = ["id", "parent_id", "rating", "score"]
     posts = {row["id"]: row for row in dataset.posts.read().select(facts).to_pylist()}
     post_of: dict[tuple[str, str], int] = {}
-    for member in dataset.table(MEMBERS).sort_by("post_id").to_pylist():
+    for member in dataset.members().sort_by("post_id").to_pylist():
         post_of.setdefault((member["set"], member["md5"]), member["post_id"])
     rows: list[dict[str, Any]] = []
     for name, md5 in zip(captions["set"].to_pylist(), captions["md5"].to_pylist(), strict=True):

@@ -68,7 +68,8 @@ def images_of(dataset: Dataset, files: Mapping[int, Wanted]) -> dict[int, str]:
     """The md5 of the image that we hold, or held, of each post; posts without one are left out."""
     derived = dataset.variants.read()
     known = dict(zip(derived["source"].to_pylist(), derived["md5"].to_pylist(), strict=True))
-    ours = {*dataset.images.keys(), *dataset.table(EXCLUDED).column("md5").to_pylist()}
+    excluded = dataset.table(EXCLUDED).column("md5").to_pylist()
+    ours = {*dataset.images.keys(), *excluded, *dataset.replacements()}
     found = {
         post_id: file.post_md5 if file.kind == ORIGINAL else known.get(file.source, "")
         for post_id, file in files.items()

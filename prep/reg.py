@@ -30,9 +30,11 @@ def reg(dataset: Dataset) -> Seal:
             for row in groups
             if row["set"] in reg_sets and row["md5"] == row["keeper"]
         ]
-        # every training image counts, the duplicates that were not kept as well
-        learnt = sorted({row["md5"] for row in groups if row["set"] not in reg_sets})
-        leaks = _leaks(dataset, [md5 for _, md5 in candidates], learnt)
+        # every training image counts, the duplicates that were not kept as well, and of a
+        # picture that was replaced the one that came
+        learnt = {row["md5"] for row in groups if row["set"] not in reg_sets}
+        learnt |= {md5 for md5, by in dataset.replacements().items() if by in learnt}
+        leaks = _leaks(dataset, [md5 for _, md5 in candidates], sorted(learnt))
         drops = [
             Drop(name, md5, "near a training image") for name, md5 in candidates if md5 in leaks
         ]
@@ -61,7 +63,7 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
     }
     near = hamming.near_any(
         np.array([phash[md5] for md5 in candidates], np.uint64),
-        np.array([phash[md5] for md5 in learnt], np.uint64),
+        np.array([phash[md5] for md5 in learnt if md5 in phash], np.uint64),
         dataset.recipe.dedup.bits,
     )
     told = dataset.posts.read().select(["id", "pixel_hash"]).to_pylist()

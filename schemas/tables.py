@@ -328,10 +328,26 @@ IMPORTED = Table(
             _column("set", pa.string()),
             _column("md5", pa.string()),
             _column("file", pa.string()),  # the name it had in the folder it came from
-            _column("tags", STRINGS),  # canonical, from the .txt beside it
+            _column("tags", STRINGS),  # canonical, from what lay beside it
+            _column("categories", STRINGS),  # of each tag; "" where nothing told it
+            _column("sentence", pa.string()),  # what is no tag of the captions beside it
+            _column("post_id", pa.int64()),  # of the post whose facts lay beside it; 0: none did
+            _column("gone", pa.bool_()),  # no longer in its folder: no member of the set
         ]
     ),
     key=("set", "md5"),
+)
+
+REPLACED = Table(
+    "replaced",
+    pa.schema(
+        [
+            _column("md5", pa.string()),  # the image as it came
+            _column("by", pa.string()),  # the image that a person put in its place
+            _column("current", pa.bool_()),  # false: it stood there before, and was taken back
+        ]
+    ),
+    key=("md5", "by"),
 )
 
 EXCLUDED = Table(

@@ -40,8 +40,12 @@ def _unwanted(dataset: Dataset) -> Iterator[Path]:
 
 
 def _gc_images(dataset: Dataset, dry_run: bool) -> int:
-    """Originals that belong to no set: an earlier query's, or above a lowered limit."""
+    """Originals that belong to no set: an earlier query's, or above a lowered limit.
+
+    An image that another stands in for stays, so that `prep replace --undo` has it.
+    """
     members = set(dataset.table(MEMBERS).column("md5").to_pylist())
+    members |= set(dataset.members().column("md5").to_pylist())
     rows = dataset.images.read().to_pylist()
     unwanted = [row for row in rows if row["md5"] not in members and not row["problem"]]
     freed = sum(_remove(dataset.root / row["path"], dataset.root, dry_run) for row in unwanted)

@@ -30,6 +30,11 @@ POST = {
     "copyright": [], "artist": [], "meta": [],
 }  # fmt: skip
 
+TEXT = {
+    "set": "main", "md5": C, "file": "c.png", "categories": ["", ""], "sentence": "",
+    "post_id": 0, "gone": False,
+}  # fmt: skip
+
 
 def rows(table: Any, *of: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(of), schema=table.schema)
@@ -60,7 +65,7 @@ def root(tmp_path: Path) -> Path:
     )
     groups = group("main", A), group("main", B, A), group("main", C), group("plain", D)
     GROUPS.write(dataset.path_of(GROUPS), rows(GROUPS, *groups))
-    text = {"set": "main", "md5": C, "file": "c.png", "tags": ["azusa_(x)", "hat"]}
+    text = {**TEXT, "tags": ["azusa_(x)", "hat"]}
     IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
     return tmp_path
 
@@ -145,7 +150,7 @@ def test_found_features_stay_as_they_are_until_refit(root: Path) -> None:
     assert captions(root, *FOUND) == {A: "azusa, belt", C: "azusa, azusa (x)", D: "hat, solo"}
     assert json.loads(found_path(dataset).read_text())["tags"] == ["hat"]
     IMPORTED.write(dataset.path_of(IMPORTED), IMPORTED.empty())
-    text = {"set": "main", "md5": C, "file": "c.png", "tags": ["belt", "hat"]}
+    text = {**TEXT, "tags": ["belt", "hat"]}
     IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
     assert captions(root, *FOUND)[A] == "azusa, belt"
     assert captions(root, *FOUND, refit=True) == {A: "azusa", C: "azusa", D: "hat, solo"}
