@@ -56,7 +56,7 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
         return set()
     phash = {
         row["md5"]: row["phash"]
-        for row in dataset.hashes.read().to_pylist()
+        for row in dataset.hashes.columns("phash").to_pylist()
         if row["phash"] is not None
     }
     near = hamming.near_any(
@@ -66,7 +66,7 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
     )
     pixels = {
         row["md5"]: row["pixel_hash"]
-        for row in dataset.posts.read().select(["md5", "pixel_hash"]).to_pylist()
+        for row in dataset.posts.columns("md5", "pixel_hash").to_pylist()
         if row["md5"] and row["pixel_hash"]
     }
     learnt_pixels = {pixels[md5] for md5 in learnt if md5 in pixels}
