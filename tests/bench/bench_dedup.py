@@ -7,7 +7,7 @@
 not and at different qualities, until there are `--images` files. It times the bare reduced decode,
 the stage's hashing and grouping, and `PHash().find_duplicates` of imagededup (0.3.3 or later, with
 all its defaults), each end to end over the same files, in that order. imagededup needs torchvision
-for its networks alone; where that is missing, an empty module stands in for it.
+for its networks alone and matplotlib for its plots; where they are missing, empty modules stand in.
 
 `index` times `stars` and `near_any` on hashes as images have them: half of the bits set, some of
 them likelier than others, a tenth near-copies, and `--flat` of them a few bits from one of three.
@@ -15,6 +15,7 @@ Both print one line of JSON, with CPU seconds beside the clock's, as machines ma
 """
 
 import argparse
+import importlib.util
 import io
 import json
 import os
@@ -89,11 +90,17 @@ def dedup(paths: list[Path], bits: int) -> None:
 
 
 def by_imagededup(folder: Path, bits: int) -> None:
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        for name in ("torchvision", "torchvision.models", "torchvision.transforms", "matplotlib"):
-            sys.modules.setdefault(name, MagicMock())
+    for name in ("torchvision", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            for part in (
+                "",
+                ".models",
+                ".models.vision_transformer",
+                ".transforms",
+                ".gridspec",
+                ".pyplot",
+            ):
+                sys.modules[name + part] = MagicMock()
     from imagededup.methods import PHash
 
     PHash(verbose=False).find_duplicates(str(folder), max_distance_threshold=bits)

@@ -2,6 +2,7 @@
 
 import random
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from PIL import Image
 
 from prep import chain
 from prep.cli import app
+from prep.cli.gc import gc
 from prep.cli.steps import ALL
 from prep.dataset import Dataset
 from prep.demo.drawing import draw
 from prep.demo.portrait import sample
 from prep.init import init
 from prep.report.duplicates import duplicates
-from schemas.tables import GROUPS
+from schemas.tables import GROUPS, write_parquet
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +76,22 @@ def test_a_sheet_before_dedup_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "prep.toml").write_text('[sets]\nmain = { query = "hat" }\n')
     page = duplicates(Dataset.open(tmp_path)).read_text(encoding="utf-8")
     assert "Nothing is grouped yet: <code>prep dedup</code> does it." in page
+
+
+def test_tables_of_an_earlier_version_are_made_anew_and_freed(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(folder, copy)
+    dataset = Dataset.open(copy)
+    made = dataset.hashes.read()
+    old = copy / "tables" / "hashes" / "part-000-of-001.parquet"
+    write_parquet(old, made.select(["md5", "phash", "problem"]))
+    shutil.rmtree(dataset.hashes.folder)
+    groups = dataset.table(GROUPS)
+    write_parquet(dataset.path_of(GROUPS), groups.drop_columns(["family"]))
+    (copy / "tables" / "dedup.seal.json").write_text('{"fitted": "of an earlier version"}')
+    chain.run_one(dataset, ALL[1])
+    assert dataset.hashes.read().equals(made)
+    assert dataset.table(GROUPS).equals(groups)
+    gc(dataset)
+    assert not old.exists()
+    assert dataset.hashes.read().equals(made)
