@@ -60,9 +60,13 @@ def main() -> None:
 
 
 def of_files(folder: Path, paths: list[Path], bits: int) -> dict[str, float]:
+    phash = imagededup()(verbose=False)
     bare = timed("bare decode", lambda: in_threads(lambda path: read(path, HASHED_SIZE), paths))
     ours = timed("dedup", lambda: dedup(paths, bits))
-    theirs = timed("imagededup", lambda: by_imagededup(folder, bits))
+    theirs = timed(
+        "imagededup",
+        lambda: phash.find_duplicates(str(folder), max_distance_threshold=bits),
+    )
     rates = {name: len(paths) / seconds["seconds"] for name, seconds in
              (("bare", bare), ("dedup", ours), ("imagededup", theirs))}  # fmt: skip
     return {
@@ -89,21 +93,16 @@ def dedup(paths: list[Path], bits: int) -> None:
     stars(hashes, bits, judge=judge)
 
 
-def by_imagededup(folder: Path, bits: int) -> None:
+def imagededup() -> type:
+    """PHash of imagededup, imported before anything is timed."""
     for name in ("torchvision", "matplotlib"):
         if importlib.util.find_spec(name) is None:
-            for part in (
-                "",
-                ".models",
-                ".models.vision_transformer",
-                ".transforms",
-                ".gridspec",
-                ".pyplot",
-            ):
-                sys.modules[name + part] = MagicMock()
+            parts = ("models", "models.vision_transformer", "transforms", "gridspec", "pyplot")
+            for module in (name, *(f"{name}.{part}" for part in parts)):
+                sys.modules[module] = MagicMock()
     from imagededup.methods import PHash
 
-    PHash(verbose=False).find_duplicates(str(folder), max_distance_threshold=bits)
+    return PHash
 
 
 def in_threads(work: Callable[[Path], object], paths: list[Path]) -> list:
