@@ -15,6 +15,7 @@ from schemas.recipes.prep import PrepRecipe, SetSection
 from schemas.tables import Table
 
 REMOVED = "removed by hand"
+HASHED_AS = "phash64-rgb32"  # what is kept of each image; another name: all are hashed anew
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Dataset:
 
     @property
     def hashes(self) -> Cache:
-        """The perceptual hash of each image."""
-        return Cache(self.root / "tables" / "hashes", tables.HASHES)
+        """The perceptual hash of each image, and its small picture."""
+        return Cache(self.root / "tables" / "hashes" / HASHED_AS, tables.HASHES)
 
     def probabilities(self, tagger_key: str) -> Cache:
         """What one tagger, named by its bytes, makes of each image."""

@@ -58,7 +58,7 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
         return set()
     phash = {
         row["md5"]: row["phash"]
-        for row in dataset.hashes.read().to_pylist()
+        for row in dataset.hashes.columns("phash").to_pylist()
         if row["phash"] is not None
     }
     near = hamming.near_any(
@@ -66,7 +66,7 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
         np.array([phash[md5] for md5 in learnt if md5 in phash], np.uint64),
         dataset.recipe.dedup.bits,
     )
-    told = dataset.posts.read().select(["id", "pixel_hash"]).to_pylist()
+    told = dataset.posts.columns("id", "pixel_hash").to_pylist()
     of_post = {row["id"]: row["pixel_hash"] for row in told if row["pixel_hash"]}
     # by the image that a post became here, which need not be its original
     pixels = {

@@ -1,6 +1,6 @@
 """The tables of a dataset folder: typed columns, one key, named rules, checked on every write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,12 @@ class Table:
                 raise DataError(f"{place}table {self.name}: {broken} rows break the rule “{name}”")
         return table
 
+    def only(self, *names: str) -> "Table":
+        """Return the same table with these columns alone, and those of the key."""
+        wanted = {*self.key, *names}
+        columns = [column for column in self.schema if column.name in wanted]
+        return Table(self.name, pa.schema(columns), self.key)
+
     def sorted(self, table: pa.Table) -> pa.Table:
         """Return the rows in the order of the key, in one chunk: the same rows, the same bytes."""
         return table.sort_by([(name, "ascending") for name in self.key]).combine_chunks()
@@ -92,13 +98,17 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         pq.write_table(table, aside, compression="zstd", version="2.6", use_dictionary=True)
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return a whole parquet file in memory, holding no handle on it (Windows replaces it later).
 
+    `columns`: those to read, as far as they are there (None: all).
     Raises DataError when it is missing or no parquet.
     """
     try:
-        return pq.read_table(path, memory_map=False, partitioning=None)
+        if columns is not None:
+            there = pq.read_schema(path, memory_map=False).names
+            columns = [name for name in columns if name in there]
+        return pq.read_table(path, columns=columns, memory_map=False, partitioning=None)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage that makes it") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -219,6 +229,7 @@ HASHES = Table(
         [
             _column("md5", pa.string()),
             _column("phash", pa.uint64(), optional=True),  # empty where the image did not decode
+            _column("small", pa.binary(3072), optional=True),  # 32 x 32 pixels, RGB
             _column("problem", pa.string(), optional=True),
         ]
     ),
@@ -234,6 +245,7 @@ GROUPS = Table(
             _column("keeper", pa.string()),  # the md5 of the image that stands for the group
             _column("by", pa.string()),  # what showed them equal: itself, pixel_hash, phash
             _column("distance", pa.int32()),  # bits of pHash from the keeper
+            _column("family", pa.int64(), optional=True),  # the post that variants go back to
         ]
     ),
     key=("set", "md5"),

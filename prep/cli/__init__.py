@@ -165,17 +165,26 @@ def replace(
 
 
 @app.command(sort_key=5)
-def dedup(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
+def dedup(
+    dir: Folder = HERE, *, refit: Flag = False, show: Flag = False, changes: Changes = ()
+) -> None:
     """Group the images that are one picture, and choose which stands for each group.
 
     Parameters
     ----------
     refit
         Choose all keepers anew.
+    show
+        Write reports/duplicates.html, a sheet of the groups, and print its path.
     """
     from prep.dedup import dedup
 
     _one("dedup", dir, changes, lambda dataset: dedup(dataset, refit=refit))
+    if show:
+        from prep.dataset import Dataset
+        from prep.report.duplicates import duplicates
+
+        print(duplicates(Dataset.open(dir, changes)))
 
 
 @app.command(sort_key=6)

@@ -29,7 +29,7 @@ def gc(dataset: Dataset, *, images: bool = False, dry_run: bool = False) -> int:
 
 
 def _unwanted(dataset: Dataset) -> Iterator[Path]:
-    """Files a kill left behind, and the probabilities of taggers that the recipe does not name."""
+    """Files a kill left behind, other taggers' probabilities, hashes of an earlier kind."""
     for name in ("images", "tables", "latents", "reports"):
         yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
     yield from sorted((dataset.root / "images").rglob(f"*{PART}"))
@@ -37,6 +37,8 @@ def _unwanted(dataset: Dataset) -> Iterator[Path]:
     for folder in sorted((dataset.root / "tables" / "probs").glob("*/")):
         if wanted and folder.name not in wanted:
             yield folder
+    hashes = dataset.hashes.folder
+    yield from (path for path in sorted(hashes.parent.glob("*")) if path != hashes)
 
 
 def _gc_images(dataset: Dataset, dry_run: bool) -> int:

@@ -101,6 +101,8 @@ class DedupSection(Section):
         "oldest",
     )
     """the keeper is the best by the first of these, ties by the next"""
+    merge_tags: bool = False
+    """the keeper's caption takes the tags of its duplicates' posts as well"""
 
 
 class TagSection(Section):

@@ -355,7 +355,7 @@ def test_a_misspelt_key_is_refused_with_the_right_one(
 
 def test_an_unknown_key_like_no_other_is_refused_with_the_list(tmp_path: Path) -> None:
     assert told(prep, tmp_path, SETS + "[dedup]\nzzz = 1\n") == (
-        'prep.toml line 4: unknown key "dedup.zzz"; known here: bits, keep'
+        'prep.toml line 4: unknown key "dedup.zzz"; known here: bits, keep, merge_tags'
     )
 
 

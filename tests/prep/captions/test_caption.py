@@ -42,7 +42,8 @@ def rows(table: Any, *of: dict[str, Any]) -> pa.Table:
 
 def group(part: str, md5: str, keeper: str | None = None) -> dict[str, Any]:
     by = "phash" if keeper else "itself"
-    return {"set": part, "md5": md5, "keeper": keeper or md5, "by": by, "distance": 0}
+    row = {"set": part, "md5": md5, "keeper": keeper or md5, "by": by, "distance": 0}
+    return {**row, "family": None}
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def root(tmp_path: Path) -> Path:
         rows(
             POSTS,
             {**POST, "id": 1, "score": 20, "general": ["hat", "belt"], "artist": ["me"]},
-            {**POST, "id": 2, "score": 70, "general": ["hat"]},
+            {**POST, "id": 2, "score": 70, "general": ["hat", "gloves"]},
             {**POST, "id": 4, "score": 3, "general": ["hat", "solo"]},
         )
     )
@@ -93,6 +94,13 @@ def captions(root: Path, *changes: str, refit: bool = False) -> dict[str, str]:
 
 
 BARE = "caption.rules=['source','render']"
+
+
+def test_a_keeper_takes_its_duplicates_tags_where_the_recipe_says_so(root: Path) -> None:
+    alone = captions(root, BARE, "caption.source=booru")
+    assert alone == {A: "hat, belt, me", C: "azusa (x), hat", D: "hat, solo"}
+    merged = captions(root, BARE, "caption.source=booru", "dedup.merge_tags=true")
+    assert merged == {**alone, A: "hat, belt, me, gloves"}
 
 
 @pytest.mark.parametrize(
