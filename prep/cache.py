@@ -37,9 +37,27 @@ class Cache:
         """Return all rows, in the order of the key."""
         return read_parts(self.folder, self.table)
 
+    def columns(self, *names: str) -> pa.Table:
+        """Return these columns of all rows, in the order of the key; the others are not read."""
+        return read_parts(self.folder, self.table.only(*names))
+
+    def take(self, keys: pa.Array, *names: str) -> pa.Table:
+        """Return these columns of the rows of some keys, in the order of the key.
+
+        Part by part, so that large columns of rows that nobody asks for fill no memory.
+        """
+        self.fold()
+        key, narrow = self.table.key[0], self.table.only(*names)
+        found = [narrow.empty()]
+        for path in parts_of(self.folder)[1]:
+            rows = narrow.check(read_parquet(path, narrow.schema.names), path)
+            found.append(rows.filter(pc.is_in(rows.column(key), keys)))
+        return narrow.sorted(pa.concat_tables(found))
+
     def keys(self) -> set[str] | set[int]:
         """Return the keys of all rows."""
-        return set(self.read().column(self.table.key[0]).to_pylist())
+        key = self.table.key[0]
+        return set(self.columns(key).column(key).to_pylist())
 
     def append(self, rows: pa.Table) -> None:
         """Keep `rows` from now on, whatever happens next."""

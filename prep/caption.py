@@ -1,6 +1,7 @@
 """From posts, probabilities and the recipe's rules to a caption for every keeper."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from prep import seals
 from prep.captions import sources
-from prep.captions.columns import BOORU, TAGGER, Images, Tags
+from prep.captions.columns import BOORU, TAGGER, Images, Ints, Tags
 from prep.captions.render import render
 from prep.captions.rules import find_features, rules_of
 from prep.dataset import Dataset
@@ -19,7 +20,7 @@ from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
-from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS, IMPORTED, MEMBERS
+from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS
 from schemas.tags import CATEGORIES, canonical, plain
 from taggers.vocabulary import read_labels
 
@@ -34,7 +35,8 @@ def inputs(dataset: Dataset) -> str:
         dataset.recipe.caption.model_dump(mode="json"),
     )
     roles = {name: part.role for name, part in dataset.recipe.sets.items()}
-    return fingerprint([seal and seal.output for seal in upstream], tag, caption, roles)
+    merged = dataset.recipe.dedup.merge_tags
+    return fingerprint([seal and seal.output for seal in upstream], tag, caption, roles, merged)
 
 
 def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
@@ -86,7 +88,7 @@ def _images(dataset: Dataset) -> Images:
     """The keepers of every set, with their posts."""
     groups = dataset.table(GROUPS)
     keepers = groups.filter(pc.equal(groups.column("md5"), groups.column("keeper")))
-    members = dataset.table(MEMBERS).group_by(["set", "md5"]).aggregate([("post_id", "min")])
+    members = dataset.members().group_by(["set", "md5"]).aggregate([("post_id", "min")])
     rows = keepers.select(["set", "md5"]).join(members, ["set", "md5"])
     rows = rows.sort_by([("set", "ascending"), ("md5", "ascending")])
     posts = dataset.posts.read().select(["id", "score"])
@@ -102,6 +104,25 @@ def _images(dataset: Dataset) -> Images:
         is_reg=np.array([name in reg for name in sets], dtype=bool),
         scores=np.asarray(scores.to_numpy(zero_copy_only=False), np.float64),
     )
+
+
+def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:
+    """The images that a keeper stands for, with their posts, and which of `images` it is."""
+    groups = dataset.table(GROUPS)
+    groups = groups.filter(pc.not_equal(groups.column("md5"), groups.column("keeper")))
+    rows = groups.select(["set", "md5", "keeper"]).join(dataset.members(), ["set", "md5"])
+    rows = rows.sort_by([("set", "ascending"), ("md5", "ascending"), ("post_id", "ascending")])
+    sets, md5s = rows.column("set").to_pylist(), rows.column("md5").to_pylist()
+    place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}
+    keepers = zip(sets, rows.column("keeper").to_pylist(), strict=True)
+    losers = Images(
+        sets=sets,
+        md5s=md5s,
+        post_ids=rows.column("post_id").to_numpy(),
+        is_reg=np.zeros(len(md5s), bool),  # the keeper's role counts, as does its score
+        scores=np.full(len(md5s), np.nan),
+    )
+    return losers, np.array([place[key] for key in keepers], np.int64)
 
 
 def _from_sources(dataset: Dataset, images: Images) -> Tags:
@@ -127,10 +148,17 @@ def _from_booru(dataset: Dataset, images: Images, reads: list[sources.Read]) -> 
         for label in read.labels
         if label.category in CATEGORIES
     }
-    return sources.together(
-        sources.from_booru(images, dataset.posts.read()),
-        sources.from_imports(images, dataset.table(IMPORTED), categories),
+    posts, imported = dataset.posts.read(), dataset.imported()
+    tags = sources.together(
+        sources.from_booru(images, posts), sources.from_imports(images, imported, categories)
     )
+    if not dataset.recipe.dedup.merge_tags:
+        return tags
+    losers, keeper = _losers(dataset, images)
+    theirs = sources.together(
+        sources.from_booru(losers, posts), sources.from_imports(losers, imported, categories)
+    )
+    return sources.together(tags, replace(theirs, image=keeper[theirs.image])).once()
 
 
 def _spellings(recipe: CaptionsSection) -> dict[str, str]:

@@ -47,7 +47,13 @@ STEPS = (
 )
 
 FOLDERS = {
-    "fetch": ("images", "tables/posts", "tables/images", "tables/members.parquet"),
+    "fetch": (
+        "images",
+        "tables/posts",
+        "tables/images",
+        "tables/variants",
+        "tables/members.parquet",
+    ),
     "dedup": ("tables/hashes", "tables/groups.parquet"),
     "tag": ("tables/probs",),
     "caption": ("tables/captions.parquet",),

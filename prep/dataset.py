@@ -8,13 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.cache import Cache
-from schemas import tables
+from schemas import replaced, tables
 from schemas.errors import DatasetError
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE, load_prep
 from schemas.recipes.prep import PrepRecipe, SetSection
 from schemas.tables import Table
 
 REMOVED = "removed by hand"
+HASHED_AS = "phash64-rgb32"  # what is kept of each image; another name: all are hashed anew
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,14 @@ class Dataset:
         return Cache(self.root / "tables" / "images", tables.IMAGES)
 
     @property
+    def variants(self) -> Cache:
+        """Which image a smaller version or a first frame became, by the original's md5."""
+        return Cache(self.root / "tables" / "variants", tables.VARIANTS)
+
+    @property
     def hashes(self) -> Cache:
-        """The perceptual hash of each image."""
-        return Cache(self.root / "tables" / "hashes", tables.HASHES)
+        """The perceptual hash of each image, and its small picture."""
+        return Cache(self.root / "tables" / "hashes" / HASHED_AS, tables.HASHES)
 
     def probabilities(self, tagger_key: str) -> Cache:
         """What one tagger, named by its bytes, makes of each image."""
@@ -75,6 +81,22 @@ class Dataset:
         """Read a set-wide table, empty when no stage has made it yet."""
         path = self.path_of(table)
         return table.read(path) if path.exists() else table.empty()
+
+    def members(self) -> pa.Table:
+        """Who is a member of what, by the image that stands for each post now."""
+        return replaced.resolved(self.table(tables.MEMBERS), self.replacements())
+
+    def imported(self) -> pa.Table:
+        """What was imported, by the image that stands for each one now."""
+        return replaced.resolved(self.table(tables.IMPORTED), self.replacements())
+
+    def replacements(self) -> Mapping[str, str]:
+        """The image that a person put in another's place, by that other."""
+        return replaced.current(self.table(tables.REPLACED))
+
+    def originals(self) -> Mapping[str, str]:
+        """The image that came, by each that stands or ever stood in its place."""
+        return replaced.originals(self.table(tables.REPLACED))
 
     def path_of(self, table: Table) -> Path:
         """Where a set-wide table lies."""

@@ -1,27 +1,26 @@
 """Which images are one picture, and which of them stands for it. Selects, never deletes."""
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import imagehash
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from prep import hamming, seals
-from prep.cache import fill
-from prep.dataset import REMOVED, Dataset
+from prep.dataset import HASHED_AS, REMOVED, Dataset
+from prep.families import families
+from prep.hashes import hash_missing
+from prep.likeness import SIDE, Likeness
 from prep.seals import Drop, Seal
 from schemas.files import fingerprint, sha256_of
-from schemas.tables import EXCLUDED, GROUPS, HASHES, MEMBERS
-from taggers.images import Unreadable, read, upright_rgb
+from schemas.tables import EXCLUDED, GROUPS, MEMBERS
 
 STAGE = "dedup"
-AT_ONCE = 256  # images whose hashes are kept together
-HASHED_SIZE = 64  # pixels; a JPEG may be decoded down to three times this before it is hashed
+NAMES = ("md5", "keeper")  # the columns of groups that name images
+RULES = 2  # of what makes two images one; another number groups all anew
 LOSSLESS = ("png", "bmp", "webp")
 
 
@@ -33,17 +32,19 @@ class Candidate:
     score: int
     pixels: int
     lossless: bool
-    age: int  # the greater the older: minus the post id; imported images come last
+    age: int  # the greater the older: minus the post id; those without this site's come last
     bytes: int
     pixel_hash: str | None
     phash: int
+    hashed: str  # md5 of the picture that was hashed: its own, or of what replaced it
 
 
 def inputs(dataset: Dataset) -> str:
     """What shapes this stage: members, their posts and files, what was removed, the policy."""
     fetched = seals.read_seal(dataset.root, "fetch")
     removed = sorted(dataset.table(EXCLUDED).column("md5").to_pylist())
-    return fingerprint(fetched and fetched.output, removed, _policy(dataset))
+    replaced = sorted(dataset.replacements().items())
+    return fingerprint(fetched and fetched.output, removed, replaced, _policy(dataset))
 
 
 def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
@@ -54,19 +55,20 @@ def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
     """
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
-        _hash_missing(dataset)
+        hash_missing(dataset)
         drops: list[Drop] = []
         rows: list[dict[str, object]] = []
         earlier = {} if refit else _earlier_keepers(dataset)
         for name, candidates in _candidates(dataset, drops).items():
-            rows += _group(name, candidates, dataset.recipe.dedup.bits, earlier.get(name, set()))
+            rows += _group(dataset, name, candidates, earlier.get(name, set()))
+        rows = _standing(dataset, rows)
         drops += [
             Drop(str(row["set"]), str(row["md5"]), "duplicate", f"of {row['keeper']}")
             for row in rows
             if row["md5"] != row["keeper"]
         ]
         path = dataset.path_of(GROUPS)
-        GROUPS.write(path, pa.Table.from_pylist(rows, schema=GROUPS.schema))
+        GROUPS.write(path, _with_families(dataset, rows))
         keepers = sum(row["md5"] == row["keeper"] for row in rows)
         return seals.write_seal(
             dataset.root,
@@ -81,74 +83,74 @@ def dedup(dataset: Dataset, *, refit: bool = False) -> Seal:
 
 
 def _policy(dataset: Dataset) -> str:
-    return fingerprint(dataset.recipe.dedup.model_dump(mode="json"))
-
-
-def _hash_missing(dataset: Dataset) -> None:
-    images = dataset.images.read().to_pylist()
-    usable = {row["md5"]: dataset.root / row["path"] for row in images if row["problem"] is None}
-    there = [md5 for md5, path in usable.items() if path.is_file()]
-
-    def work(md5s: Sequence[str]) -> Iterator[pa.Table]:
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(md5s), AT_ONCE):
-                part = md5s[start : start + AT_ONCE]
-                rows = pool.map(lambda md5: _hash(md5, usable[md5]), part)
-                yield pa.Table.from_pylist(list(rows), schema=HASHES.schema)
-
-    fill(dataset.hashes, there, work, "dedup: hashing")
-
-
-def _hash(md5: str, path: Path) -> dict[str, object]:
-    """pHash of the picture upright over white; or why there is none."""
-    try:
-        picture = upright_rgb(read(path, HASHED_SIZE))
-    except Unreadable as error:
-        return {"md5": md5, "phash": None, "problem": error.reason}
-    bits = np.packbits(imagehash.phash(picture).hash)  # row by row, the first bit the highest
-    return {"md5": md5, "phash": int.from_bytes(bits.tobytes(), "big"), "problem": None}
+    policy = dataset.recipe.dedup.model_dump(mode="json", exclude={"merge_tags"})
+    return fingerprint(policy, HASHED_AS, RULES)
 
 
 def _candidates(dataset: Dataset, drops: list[Drop]) -> dict[str, list[Candidate]]:
     """The images of each set that can stand for themselves; the others go to `drops`."""
     posts = {row["id"]: row for row in _post_facts(dataset)}
     images = {row["md5"]: row for row in dataset.images.read().to_pylist()}
-    hashes = {row["md5"]: row for row in dataset.hashes.read().to_pylist()}
+    hashes = {row["md5"]: row for row in dataset.hashes.columns("phash", "problem").to_pylist()}
     removed = set(dataset.table(EXCLUDED).column("md5").to_pylist())
     found: dict[str, dict[str, Candidate]] = {name: {} for name in dataset.recipe.sets}
     members = dataset.table(MEMBERS)
+    replaced = dataset.replacements()
     for member in members.sort_by("post_id").to_pylist():
         name, md5 = member["set"], member["md5"]
-        if md5 in removed:
-            drops.append(Drop(name, md5, REMOVED))
-        elif (hashed := hashes.get(md5)) is None:
-            drops.append(Drop(name, md5, "file missing"))
+        stands = replaced.get(md5, md5)
+        if stands in removed:
+            drops.append(Drop(name, stands, REMOVED))
+        elif (hashed := _hashed(hashes, md5, stands)) is None or stands not in images:
+            drops.append(Drop(name, stands, "file missing"))
         elif hashed["problem"]:
-            drops.append(Drop(name, md5, "unreadable image", hashed["problem"]))
+            drops.append(Drop(name, stands, "unreadable image", hashed["problem"]))
         else:
             post = posts.get(member["post_id"], {})
-            found[name].setdefault(md5, _candidate(images[md5], post, hashed["phash"]))
+            image = {**images.get(md5, images[stands]), "md5": md5}
+            found[name].setdefault(md5, _candidate(image, post, hashed))
     return {
         name: sorted(candidates.values(), key=lambda one: _preference(one, dataset))
         for name, candidates in found.items()
     }
 
 
+def _hashed(hashes: Mapping[str, dict[str, Any]], md5: str, stands: str) -> dict[str, Any] | None:
+    """The hash that an image is grouped by: of what came, where it can be read.
+
+    A cropped picture is still a duplicate of what the whole one was a duplicate of.
+    """
+    came = hashes.get(md5)
+    return hashes.get(stands) if came is None or came["problem"] else came
+
+
+def _standing(dataset: Dataset, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The groups by the images that stand for the posts now; who keeps whom stays as it was."""
+    replaced = dataset.replacements()
+    return [
+        {**row, **{column: replaced.get(str(row[column]), row[column]) for column in NAMES}}
+        for row in rows
+    ]
+
+
 def _post_facts(dataset: Dataset) -> list[dict[str, Any]]:
-    columns = ["id", "score", "pixel_hash"]
-    return list(dataset.posts.read().select(columns).to_pylist())
+    return list(dataset.posts.columns("md5", "score", "pixel_hash").to_pylist())
 
 
-def _candidate(image: Mapping[str, Any], post: Mapping[str, Any], phash: int) -> Candidate:
+def _candidate(
+    image: Mapping[str, Any], post: Mapping[str, Any], hashed: Mapping[str, Any]
+) -> Candidate:
     return Candidate(
         md5=image["md5"],
         score=post.get("score", 0),
         pixels=image["width"] * image["height"],
         lossless=image["path"].rpartition(".")[2] in LOSSLESS,
-        age=-post["id"] if post else -(1 << 62),
+        age=-post["id"] if post.get("id", 0) > 0 else -(1 << 62),
         bytes=image["bytes"],
-        pixel_hash=post.get("pixel_hash"),
-        phash=phash,
+        # of an imported picture the post may describe other bytes: a larger file, an uncut one
+        pixel_hash=post.get("pixel_hash") if post.get("md5") == image["md5"] else None,
+        phash=hashed["phash"],
+        hashed=hashed["md5"],
     )
 
 
@@ -165,18 +167,17 @@ def _preference(candidate: Candidate, dataset: Dataset) -> tuple[object, ...]:
 
 
 def _group(
-    name: str, candidates: list[Candidate], bits: int, earlier: set[str]
+    dataset: Dataset, name: str, candidates: list[Candidate], earlier: set[str]
 ) -> list[dict[str, object]]:
     hashes = np.array([candidate.phash for candidate in candidates], dtype=np.uint64)
-    first, second, _ = hamming.pairs_within(hashes, bits)
-    same_first, same_second = _same_pixels(candidates)
     keeper = hamming.stars(
-        len(candidates),
-        np.concatenate([first, same_first]),
-        np.concatenate([second, same_second]),
-        [i for i, candidate in enumerate(candidates) if candidate.md5 in earlier],
+        hashes,
+        dataset.recipe.dedup.bits,
+        kept=[i for i, candidate in enumerate(candidates) if candidate.md5 in earlier],
+        same=[candidate.pixel_hash for candidate in candidates],
+        judge=partial(_judge, dataset, candidates),
     )
-    distance = np.bitwise_count(hashes ^ hashes[keeper]) if len(candidates) else hashes
+    distance = np.bitwise_count(hashes ^ hashes[keeper])
     return [
         {
             "set": name,
@@ -189,15 +190,23 @@ def _group(
     ]
 
 
-def _same_pixels(candidates: Sequence[Candidate]) -> tuple[hamming.Indices, hamming.Indices]:
-    """Pairs that the site itself says decode to the same pixels."""
-    holders: dict[str, list[int]] = {}
-    for i, candidate in enumerate(candidates):
-        if candidate.pixel_hash:
-            holders.setdefault(candidate.pixel_hash, []).append(i)
-    pairs = [(a, b) for same in holders.values() for i, a in enumerate(same) for b in same[i + 1 :]]
-    columns = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    return columns[:, 0], columns[:, 1]
+def _judge(dataset: Dataset, candidates: list[Candidate], places: hamming.Indices) -> hamming.Alike:
+    """What tells whether two of the candidates at `places` look alike; reads those alone."""
+    md5s = pa.array([candidates[place].hashed for place in places.tolist()], pa.string())
+    rows = dataset.hashes.take(md5s, "small")
+    pixels = np.frombuffer(b"".join(rows["small"].to_pylist()), np.uint8)
+    likeness = Likeness.of(pixels.reshape(-1, SIDE, SIDE, 3))
+    row = np.zeros(len(candidates), np.int64)
+    row[places] = np.asarray(pc.index_in(md5s, value_set=rows["md5"].combine_chunks()))
+    return lambda first, second: likeness.alike(row[first], row[second])
+
+
+def _with_families(dataset: Dataset, rows: Iterable[Mapping[str, object]]) -> pa.Table:
+    groups = pa.Table.from_pylist(list(rows), schema=GROUPS.schema)
+    posts = dataset.posts.columns("id", "parent_id")
+    family = families(posts, dataset.members(), groups)
+    column = pa.array([family.get(md5) for md5 in groups["md5"].to_pylist()], pa.int64())
+    return groups.set_column(groups.schema.get_field_index("family"), "family", column)
 
 
 def _by(candidate: Candidate, keeper: Candidate) -> str:
@@ -213,6 +222,7 @@ def _earlier_keepers(dataset: Dataset) -> dict[str, set[str]]:
     if seal is None or seal.fitted != _policy(dataset):
         return {}
     keepers: dict[str, set[str]] = {}
+    originals = dataset.originals()
     for row in dataset.table(GROUPS).select(["set", "keeper"]).to_pylist():
-        keepers.setdefault(row["set"], set()).add(row["keeper"])
+        keepers.setdefault(row["set"], set()).add(originals.get(row["keeper"], row["keeper"]))
     return keepers

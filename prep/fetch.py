@@ -1,54 +1,37 @@
-"""From queries and folders to originals on disk: list, download, verify, import."""
+"""From queries and folders to images on disk: list, download, verify, import, refresh."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import seals
+from prep import missing_files, seals
 from prep.booru import posts as booru_posts
 from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
-from prep.download import Download, Wanted, download
-from prep.folder import folder_state, import_folder
+from prep.folder import set_state
 from prep.headers import ANIMATED
+from prep.listing import Listing, beside, changed, collect, import_set
 from prep.seals import Drop, Seal
-from schemas.errors import QueryError
+from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say, task
-from schemas.recipes.prep import SetSection
-from schemas.tables import EXCLUDED, IMAGES, IMPORTED, MEMBERS
+from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, VANISHED
 
 STAGE = "fetch"
-THREADS = 8  # downloads under way at once; the pace, not this, keeps us polite
-ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
-ROWS_AT_ONCE = 64  # images whose rows are kept together: a kill re-reads at most these
-
-
-@dataclass
-class Listing:
-    """What the site and the folders hold for every set."""
-
-    pages: list[pa.Table] = field(default_factory=list)  # of posts, as they were listed
-    members: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5, post id
-    imported: list[dict[str, object]] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)
-    rows_in: int = 0
 
 
 def inputs(dataset: Dataset) -> str:
     """What shapes this stage: the sets and the site; and folders, which may gain files."""
     recipe = dataset.recipe
     sets = {
-        name: [part.query, part.limit, folder_state(dataset.root, part) if part.folder else ""]
+        name: [part.query, part.limit, set_state(dataset, name) if part.folder else ""]
         for name, part in recipe.sets.items()
     }
-    return fingerprint(sets, recipe.fetch.site, recipe.fetch.formats)
+    manners = {"requests_per_second", "files_per_second"}  # how fast is not what
+    return fingerprint(sets, recipe.fetch.model_dump(mode="json", exclude=manners))
 
 
 def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
@@ -64,166 +47,170 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
         dataset.note_removed()
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
-        listing = Listing()
-        client = _client(dataset)
-        for name, part in dataset.recipe.sets.items():
-            if part.query:
-                _list(client, name, part, dataset.recipe.fetch.formats, listing)
-            else:
-                _import(dataset, name, part, listing)
-        if listing.pages:
-            dataset.posts.append(_changed(dataset, listing.pages))
+        client = site_of(dataset)
+        listing = collect(dataset, client)
+        if pages := [*beside(dataset, listing), *listing.pages]:
+            dataset.posts.append(changed(dataset, pages))
             dataset.posts.fold()
         _download(dataset, client, listing)
+        _write(dataset, listing)
         return _seal(dataset, shaped_by, listing)
 
 
-def _client(dataset: Dataset) -> BooruClient:
+def refresh(dataset: Dataset) -> Seal:
+    """Bring scores and tags of the posts we know up to date; download nothing, list nothing anew.
+
+    Posts that are no longer on the site keep their rows and images, and are listed in the table of
+    vanished posts. Raises DatasetError when nothing was fetched yet, SiteError.
+    """
+    seal = seals.read_seal(dataset.root, STAGE)
+    if seal is None:
+        raise DatasetError(
+            f"{dataset.root}: --refresh brings posts up to date that are here, and none are:"
+            " run `prep fetch` first"
+        )
+    with seals.timed(dataset.root, STAGE):
+        known = dataset.posts.read().select(["id", "md5"])
+        ids = known["id"].to_pylist()
+        pages = []
+        with task("fetch: refreshing", len(ids), "posts") as advance:
+            for page in site_of(dataset).by_id(ids):
+                pages.append(booru_posts.rows(page))
+                advance(len(page))
+        if pages:
+            dataset.posts.append(changed(dataset, pages))
+            dataset.posts.fold()
+        seen = pa.concat_arrays(
+            [page["id"].combine_chunks() for page in pages] or [pa.array([], pa.int64())]
+        )
+        gone = known.filter(pc.invert(pc.is_in(known["id"], seen))).rename_columns(
+            ["post_id", "md5"]
+        )
+        VANISHED.write(dataset.path_of(VANISHED), gone)
+        if gone.num_rows:
+            say(f"fetch: {gone.num_rows} posts are no longer on the site; their images stay")
+        return seals.write_seal(
+            dataset.root,
+            STAGE,
+            inputs=seal.inputs,
+            output=_output(dataset),
+            rows_in=seal.rows_in,
+            rows_out=seal.rows_out,
+            drops=seals.drops_of(dataset.root, STAGE),
+        )
+
+
+def import_sets(dataset: Dataset, names: Collection[str], *, seal: bool) -> Seal | None:
+    """Take in the folders of these sets alone; all else stays as it was last fetched.
+
+    `seal` says that the rest is up to date, so that the stage is; else `fetch` has to run yet.
+    """
+    dataset.note_removed()
+    shaped_by = inputs(dataset) if seal else ""
+    with seals.timed(dataset.root, STAGE):
+        listing = Listing()
+        for name in names:
+            import_set(dataset, name, listing)
+        if pages := beside(dataset, listing):
+            dataset.posts.append(changed(dataset, pages))
+            dataset.posts.fold()
+        others = [name for name in dataset.recipe.sets if name not in names]
+        rest = pa.array(others, pa.string())
+        imported = dataset.table(IMPORTED)
+        listing.imported += imported.filter(pc.is_in(imported["set"], rest)).to_pylist()
+        members = dataset.table(MEMBERS)
+        for row in members.filter(pc.is_in(members["set"], rest)).to_pylist():
+            listing.members.append((row["set"], row["md5"], row["post_id"]))
+        drops = seals.read_drops(dataset.root, STAGE).drop_columns("stage")
+        earlier = [Drop(**row) for row in drops.filter(pc.is_in(drops["set"], rest)).to_pylist()]
+        listing.drops += earlier
+        listing.rows_in += sum(name in others for name, _, _ in listing.members) + len(earlier)
+        _write(dataset, listing)
+        return _seal(dataset, shaped_by, listing) if seal else None
+
+
+def site_of(dataset: Dataset) -> BooruClient:
+    """Return the client of the dataset's site, for the user's account, at the recipe's pace."""
     options = dataset.recipe.fetch
     return BooruClient(
-        options.site, credentials(), options.requests_per_second, options.files_per_second
+        options.site,
+        credentials(),
+        options.requests_per_second,
+        options.files_per_second,
+        variants=options.size != "original",
     )
 
 
-def _list(
-    client: BooruClient, name: str, part: SetSection, formats: Sequence[str], listing: Listing
-) -> None:
-    """Read the pages of one set's query, up to its limit of usable posts."""
-    usable = listed = 0
-    with task(f"fetch {name}: listing", None, "posts") as advance:
-        for page in client.posts(part.query, part.limit):
-            listing.pages.append(booru_posts.rows(page))
-            for post in page:
-                listed += 1
-                if unusable := booru_posts.unusable(post, formats):
-                    listing.drops.append(Drop(name, f"post {post['id']}", *unusable))
-                else:
-                    listing.members.append((name, post["md5"], post["id"]))
-                    usable += 1
-                if part.limit and usable == part.limit:
-                    break
-            advance(len(page))
-            if part.limit and usable == part.limit:
-                break
-    if not listed:
-        raise QueryError(
-            f'set "{name}": no post answers to "{part.query}" on {client.site}:'
-            " check the spelling of its tags there"
-        )
-    listing.rows_in += listed
-
-
-def _import(dataset: Dataset, name: str, part: SetSection, listing: Listing) -> None:
-    """Take a folder's images in: copied by content, with the tags of the .txt beside them."""
-    found = import_folder(dataset, name, part)
-    listing.rows_in += found.count
-    listing.drops += found.drops
-    listing.imported += found.rows
-    listing.members += [(name, str(row["md5"]), 0) for row in found.rows]
-
-
-def _changed(dataset: Dataset, pages: Sequence[pa.Table]) -> pa.Table:
-    """The rows that differ from those we hold: a second listing of the same writes nothing.
-
-    Of a post that was listed twice, in two sets or because pages shifted, the last answer counts.
-    """
-    rows = pa.concat_tables(pages).combine_chunks()
-    _, latest = np.unique(rows["id"].to_numpy()[::-1], return_index=True)
-    rows = rows.take(pa.array(rows.num_rows - 1 - latest))
-    known = dataset.posts.read()
-    place = pc.index_in(rows["id"], value_set=known["id"].combine_chunks())
-    differs: list[bool] = []
-    for start in range(0, rows.num_rows, ROWS_COMPARED):
-        part = slice(start, start + ROWS_COMPARED)
-        held = known.take(place[part])  # a row of nulls where there is none
-        pairs = zip(rows[part].to_pylist(), held.to_pylist(), strict=True)
-        differs += [new != old for new, old in pairs]
-    return rows.filter(pa.array(differs, pa.bool_()))
-
-
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
-    """Download what is not here, in threads, and keep the rows as they come."""
-    images = dataset.images
-    held = images.keys()
-    excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
-    missing = {
-        post_id: md5
-        for _, md5, post_id in listing.members
-        if post_id and md5 not in held and md5 not in excluded
-    }
-    wanted = {item.md5: item for item in _wanted(dataset, missing)}
-    if not wanted:
-        return
-    rows: list[dict[str, object]] = []
-    failed: dict[str, Download] = {}
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        with task("fetch: downloading", len(wanted), "files") as advance:
-            jobs = [pool.submit(download, client.session, item) for item in wanted.values()]
-            for job in as_completed(jobs):
-                outcome = job.result()
-                if outcome.reason:
-                    failed[outcome.wanted.md5] = outcome
-                else:
-                    rows.append(outcome.row(dataset.root))
-                if len(rows) == ROWS_AT_ONCE:
-                    images.append(pa.Table.from_pylist(rows, schema=IMAGES.schema))
-                    rows = []
-                advance()
-    finally:
-        # after ctrl-C or a site that went away: what came is kept, nothing new is begun
-        pool.shutdown(cancel_futures=True)
-        images.append(pa.Table.from_pylist(rows, schema=IMAGES.schema))
+    """Download what is not here; then every member is known by the md5 of its image."""
+    queried = {name for name, part in dataset.recipe.sets.items() if part.query}
+    files = missing_files.chosen(dataset, [one for one in listing.members if one[0] in queried])
+    held = missing_files.images_of(dataset, files)
+    # a post may be in two sets, its file is one
+    missing = {file.post_md5: file for id, file in files.items() if id not in held}
+    failed = missing_files.download_all(dataset, client.session, list(missing.values()))
     listing.drops += [
         Drop(name, f"post {post_id}", failed[md5].reason, failed[md5].detail)
         for name, md5, post_id in listing.members
-        if md5 in failed
+        if md5 in failed and name in queried
+    ]
+    held = missing_files.images_of(dataset, files)
+    listing.members = [
+        (name, held[post_id] if name in queried else md5, post_id)
+        for name, md5, post_id in listing.members
+        if name not in queried or post_id in held
     ]
 
 
-def _wanted(dataset: Dataset, missing: Mapping[int, str]) -> Iterator[Wanted]:
-    """What to download for these posts, from the facts that were just listed."""
-    posts = dataset.posts.read().select(["id", "file_ext", "file_url", "file_size"])
-    for post in posts.filter(
-        pc.is_in(posts["id"], pa.array(list(missing), pa.int64()))
-    ).to_pylist():
-        md5 = missing[post["id"]]
-        path = dataset.root / dataset.image_path(md5, post["file_ext"])
-        yield Wanted(post["id"], md5, post["file_url"], post["file_size"], path)
-
-
-def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
-    """Write who is a member of what, whole, and seal the stage."""
+def _write(dataset: Dataset, listing: Listing) -> None:
+    """Write who is a member of what, and what was imported, whole; add the drops found by that."""
     images = dataset.images
     images.fold()
+    dataset.variants.fold()
     problems = {
         row["md5"]: row["problem"] for row in images.read().select(["md5", "problem"]).to_pylist()
     }
     excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
-    members = sorted(
-        {member for member in listing.members if member[1] in problems or member[1] in excluded}
-    )
-    sound = [m for m in members if problems.get(m[1]) is None]
+    known = problems.keys() | excluded | dataset.replacements().keys()
+    members = sorted({member for member in listing.members if member[1] in known})
+    files = {(row["set"], row["md5"]): str(row["file"]) for row in listing.imported}
     listing.drops += [
-        Drop(name, f"post {post_id}" if post_id else md5, *_reason(problem))
+        Drop(name, files.get((name, md5)) or f"post {post_id}", *_reason(problem))
         for name, md5, post_id in members
         if (problem := problems.get(md5))
     ]
+    sound = [m for m in members if problems.get(m[1]) is None]
     table = pa.Table.from_pylist(
-        [{"set": name, "md5": md5, "post_id": post_id} for name, md5, post_id in sound],
+        [
+            {"set": name, "md5": md5, "post_id": post_id}
+            for name, md5, post_id in _known_posts(dataset, sound)
+        ],
         schema=MEMBERS.schema,
     )
     MEMBERS.write(dataset.path_of(MEMBERS), table)
     IMPORTED.write(
         dataset.path_of(IMPORTED), pa.Table.from_pylist(listing.imported, schema=IMPORTED.schema)
     )
+
+
+def _known_posts(
+    dataset: Dataset, members: Sequence[tuple[str, str, int]]
+) -> set[tuple[str, str, int]]:
+    """The members; an import without facts beside it has those of a post of the same bytes."""
+    posts = dataset.posts.read().select(["id", "md5"]).sort_by([("id", "descending")])
+    posts = posts.filter(pc.greater(posts["id"], 0))  # of this site
+    by_md5 = dict(zip(posts["md5"].to_pylist(), posts["id"].to_pylist(), strict=True))
+    return {(name, md5, post_id or by_md5.get(md5, 0)) for name, md5, post_id in members}
+
+
+def _seal(dataset: Dataset, shaped_by: str, listing: Listing) -> Seal:
     return seals.write_seal(
         dataset.root,
         STAGE,
         inputs=shaped_by,
         output=_output(dataset),
         rows_in=listing.rows_in,
-        rows_out=table.num_rows,
+        rows_out=dataset.table(MEMBERS).num_rows,
         drops=listing.drops,
     )
 

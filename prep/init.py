@@ -1,11 +1,12 @@
 """`prep init`: a dataset folder with its two recipes, set for what the adapter is to learn."""
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from prep.imports.layout import Part, parts, seen_from
+from prep.imports.trigger import leading
 from schemas.errors import DatasetError, UsageError
 from schemas.files import write_text
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE
@@ -77,17 +78,22 @@ def init(
 ) -> tuple[Path, Path]:
     """Write prep.toml and train.toml; return their paths. An existing recipe is never replaced.
 
-    `trigger` is found from the query when it is not given. Raises UsageError or DatasetError.
+    `trigger` is found when it is not given: from the query, or as the tag that leads the captions
+    of all images of a folder. Raises UsageError or DatasetError.
     """
     if bool(query.strip()) == bool(source):
         raise UsageError("give one of --query and --from: where should the images come from?")
     if source is not None and not source.is_dir():
         raise DatasetError(f"{source} is no folder: --from takes a folder of images")
     kind = KINDS[like]
-    name = (trigger or _subject(query)) if kind.triggered else trigger
-    prep = _prep(folder, kind, query, source, site, name)
+    found = _parts(source) if source else []
+    name = trigger
+    if kind.triggered and not trigger:
+        learnt = [part.folder for part in found if part.role == "train"]
+        name = leading(learnt) if source else _subject(query)
+    prep = _prep(folder, kind, query, found, site, name)
     # a folder is named from where the person stands, but read from where train.toml lies
-    base = _seen_from(folder, Path(base)) if base and Path(base).is_dir() else base
+    base = seen_from(folder, Path(base)) if base and Path(base).is_dir() else base
     train = _train(kind, base, name, folder.resolve().name)
     return write_recipes(folder, prep, train)
 
@@ -106,9 +112,9 @@ def write_recipes(folder: Path, prep: PrepRecipe, train: TrainRecipe) -> tuple[P
 
 
 def _prep(
-    folder: Path, kind: Kind, query: str, source: Path | None, site: str, trigger: str
+    folder: Path, kind: Kind, query: str, found: Sequence[Part], site: str, trigger: str
 ) -> PrepRecipe:
-    main = {"query": query} if source is None else {"from": _seen_from(folder, source)}
+    sets: dict[str, Any] = {part.name: part.section(folder) for part in found}
     caption: dict[str, Any] = {
         "trigger": trigger,
         "quality": {"masterpiece": 60, "best quality": 18, "high quality": 6},
@@ -116,10 +122,18 @@ def _prep(
     }
     if not trigger:
         caption.pop("collapse", None)
-    values: dict[str, Any] = {"sets": {"main": main}, "caption": caption}
+    values: dict[str, Any] = {"sets": sets or {"main": {"query": query}}, "caption": caption}
     if site:
         values["fetch"] = {"site": site}
     return PrepRecipe.model_validate(values)
+
+
+def _parts(source: Path) -> list[Part]:
+    """The sets that a folder holds; a single one to train on is the main one."""
+    found = parts(source)
+    if sum(part.role == "train" for part in found) > 1:
+        return found
+    return [replace(part, name="main") if part.role == "train" else part for part in found]
 
 
 def _train(kind: Kind, base: str, trigger: str, name: str) -> TrainRecipe:
@@ -142,11 +156,3 @@ def _subject(query: str) -> str:
         if word[0] not in "-~(" and word.lower() != "or" and word.count("(") == word.count(")")
     ]
     return next((tag.replace("_", " ") for tag in tags if ":" not in tag and "*" not in tag), "")
-
-
-def _seen_from(folder: Path, source: Path) -> str:
-    """The source as prep.toml names it: from the dataset folder where that is possible."""
-    try:
-        return Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
-    except ValueError:  # another drive on Windows
-        return source.resolve().as_posix()

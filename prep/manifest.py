@@ -11,14 +11,15 @@ from prep.seals import Drop, Seal
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say
-from schemas.tables import CAPTIONS, CHOSEN, MANIFEST, MEMBERS, TAG
+from schemas.tables import CAPTIONS, CHOSEN, GROUPS, MANIFEST, TAG
 
 STAGE = "manifest"
 
 
 def inputs(dataset: Dataset) -> str:
     """What shapes this stage: captions, the reg choice, posts, and the sets' figures."""
-    upstream = [seals.read_seal(dataset.root, name) for name in ("fetch", "caption", "reg")]
+    stages = ("fetch", "dedup", "caption", "reg")
+    upstream = [seals.read_seal(dataset.root, name) for name in stages]
     sets = {
         name: [part.role, part.repeats, part.weight] for name, part in dataset.recipe.sets.items()
     }
@@ -80,10 +81,11 @@ def _chosen(dataset: Dataset, captions: pa.Table) -> tuple[pa.Table, list[Drop]]
 def _table(dataset: Dataset, captions: pa.Table) -> pa.Table:
     """One row per caption: facts of its image, post and set beside the tags as they stand."""
     images = {row["md5"]: row for row in dataset.images.read().to_pylist()}
-    facts = ["id", "parent_id", "rating", "score"]
-    posts = {row["id"]: row for row in dataset.posts.read().select(facts).to_pylist()}
+    posts = {row["id"]: row for row in dataset.posts.columns("rating", "score").to_pylist()}
+    groups = dataset.table(GROUPS).select(["md5", "family"]).to_pylist()
+    family = {row["md5"]: row["family"] for row in groups}
     post_of: dict[tuple[str, str], int] = {}
-    for member in dataset.table(MEMBERS).sort_by("post_id").to_pylist():
+    for member in dataset.members().sort_by("post_id").to_pylist():
         post_of.setdefault((member["set"], member["md5"]), member["post_id"])
     rows: list[dict[str, Any]] = []
     for name, md5 in zip(captions["set"].to_pylist(), captions["md5"].to_pylist(), strict=True):
@@ -95,8 +97,8 @@ def _table(dataset: Dataset, captions: pa.Table) -> pa.Table:
                 "width": image["width"],
                 "height": image["height"],
                 "split": "train",
-                # a post and its children are variants: they never part over a split
-                "group": f"post {post['parent_id'] or post['id']}" if post else md5,
+                # duplicates and variants are one family: it never parts over a split
+                "group": md5 if family[md5] is None else f"post {family[md5]}",
                 "is_reg": part.role == "reg",
                 "repeats": part.repeats,
                 "weight": part.weight,

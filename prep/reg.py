@@ -7,7 +7,7 @@ from prep import hamming, seals
 from prep.dataset import Dataset
 from prep.seals import Drop, Seal
 from schemas.files import fingerprint, sha256_of
-from schemas.tables import CHOSEN, GROUPS
+from schemas.tables import CHOSEN, GROUPS, MEMBERS
 
 STAGE = "reg"
 
@@ -30,9 +30,11 @@ def reg(dataset: Dataset) -> Seal:
             for row in groups
             if row["set"] in reg_sets and row["md5"] == row["keeper"]
         ]
-        # every training image counts, the duplicates that were not kept as well
-        learnt = sorted({row["md5"] for row in groups if row["set"] not in reg_sets})
-        leaks = _leaks(dataset, [md5 for _, md5 in candidates], learnt)
+        # every training image counts, the duplicates that were not kept as well, and of a
+        # picture that was replaced the one that came
+        learnt = {row["md5"] for row in groups if row["set"] not in reg_sets}
+        learnt |= {md5 for md5, by in dataset.replacements().items() if by in learnt}
+        leaks = _leaks(dataset, [md5 for _, md5 in candidates], sorted(learnt))
         drops = [
             Drop(name, md5, "near a training image") for name, md5 in candidates if md5 in leaks
         ]
@@ -56,18 +58,21 @@ def _leaks(dataset: Dataset, candidates: list[str], learnt: list[str]) -> set[st
         return set()
     phash = {
         row["md5"]: row["phash"]
-        for row in dataset.hashes.read().to_pylist()
+        for row in dataset.hashes.columns("phash").to_pylist()
         if row["phash"] is not None
     }
     near = hamming.near_any(
         np.array([phash[md5] for md5 in candidates], np.uint64),
-        np.array([phash[md5] for md5 in learnt], np.uint64),
+        np.array([phash[md5] for md5 in learnt if md5 in phash], np.uint64),
         dataset.recipe.dedup.bits,
     )
+    told = dataset.posts.columns("id", "pixel_hash").to_pylist()
+    of_post = {row["id"]: row["pixel_hash"] for row in told if row["pixel_hash"]}
+    # by the image that a post became here, which need not be its original
     pixels = {
-        row["md5"]: row["pixel_hash"]
-        for row in dataset.posts.read().select(["md5", "pixel_hash"]).to_pylist()
-        if row["md5"] and row["pixel_hash"]
+        row["md5"]: of_post[row["post_id"]]
+        for row in dataset.table(MEMBERS).to_pylist()
+        if row["post_id"] in of_post
     }
     learnt_pixels = {pixels[md5] for md5 in learnt if md5 in pixels}
     return {

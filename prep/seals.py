@@ -71,6 +71,12 @@ def read_drops(root: Path, stage: str) -> pa.Table:
     return DROPS.read(path) if path.exists() else DROPS.empty()
 
 
+def drops_of(root: Path, stage: str) -> list[Drop]:
+    """Return the same as they were given to `write_seal`."""
+    names = ("set", "item", "reason", "detail")
+    return [Drop(*(row[name] for name in names)) for row in read_drops(root, stage).to_pylist()]
+
+
 def drops_path(root: Path, stage: str) -> Path:
     """Where the stage's drops are listed."""
     return root / "reports" / "drops" / f"{stage}.parquet"

@@ -31,12 +31,21 @@ def writing(path: Path) -> Iterator[Path]:
         aside.replace(path)
     except OSError as error:
         _discard(aside)
-        if told := _told(error, path):
+        if told := disk_error(error, path):
             raise told from error
         raise
     except BaseException:
         _discard(aside)
         raise
+
+
+def disk_error(error: OSError, path: Path) -> DiskError | None:
+    """No space or no permission, in clear words; None where it is something else."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskError(f"no space left to write {path}: free some, then run the command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DiskError(f"no permission to write {path}: change it, or choose another folder")
+    return None
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -83,11 +92,3 @@ def _digest(paths: Any, make: Callable[[], Any]) -> str:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     return str(digest.hexdigest())
-
-
-def _told(error: OSError, path: Path) -> DiskError | None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskError(f"no space left to write {path}: free some, then run the command again")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DiskError(f"no permission to write {path}: change it, or choose another folder")
-    return None

@@ -36,7 +36,8 @@ def merged(table: Table, pending: Sequence[Path], parts: Sequence[Path]) -> pa.T
     files = [*parts, *pending]
     if not files:
         return table.empty()
-    tables = [table.check(read_parquet(path), path) for path in files]
+    names = table.schema.names
+    tables = [table.check(read_parquet(path, names), path) for path in files]
     rows = pa.concat_tables(tables).combine_chunks()
     if not pending:
         return rows

@@ -1,6 +1,6 @@
 """The tables of a dataset folder: typed columns, one key, named rules, checked on every write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,9 @@ class Table:
         """
         place = f"{where}: " if where else ""
         for column in self.schema:
+            if column.nullable and column.name not in table.column_names:
+                # a column that came with a later version is empty in the rows of an earlier one
+                table = table.append_column(column, pa.nulls(table.num_rows, column.type))
             if column.name not in table.column_names:
                 raise DataError(
                     f'{place}table {self.name} has no column "{column.name}":'
@@ -60,6 +63,12 @@ class Table:
             if broken:
                 raise DataError(f"{place}table {self.name}: {broken} rows break the rule “{name}”")
         return table
+
+    def only(self, *names: str) -> "Table":
+        """Return the same table with these columns alone, and those of the key."""
+        wanted = {*self.key, *names}
+        columns = [column for column in self.schema if column.name in wanted]
+        return Table(self.name, pa.schema(columns), self.key)
 
     def sorted(self, table: pa.Table) -> pa.Table:
         """Return the rows in the order of the key, in one chunk: the same rows, the same bytes."""
@@ -89,13 +98,17 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         pq.write_table(table, aside, compression="zstd", version="2.6", use_dictionary=True)
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Return a whole parquet file in memory, holding no handle on it (Windows replaces it later).
 
+    `columns`: those to read, as far as they are there (None: all).
     Raises DataError when it is missing or no parquet.
     """
     try:
-        return pq.read_table(path, memory_map=False, partitioning=None)
+        if columns is not None:
+            there = pq.read_schema(path, memory_map=False).names
+            columns = [name for name in columns if name in there]
+        return pq.read_table(path, columns=columns, memory_map=False, partitioning=None)
     except FileNotFoundError:
         raise DataError(f"{path} is missing: run the stage that makes it") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -119,6 +132,16 @@ def _column(name: str, type_: pa.DataType, *, optional: bool = False) -> pa.Fiel
 
 
 STRINGS = pa.list_(pa.string())
+
+VARIANT = pa.struct(
+    [
+        ("kind", pa.string()),  # as the site names it: 180x180, 720x720, sample ...
+        ("url", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("ext", pa.string()),
+    ]
+)
 
 POSTS = Table(
     "posts",
@@ -146,6 +169,8 @@ POSTS = Table(
             _column("copyright", STRINGS),
             _column("artist", STRINGS),
             _column("meta", STRINGS),
+            _column("duration", pa.float64(), optional=True),  # seconds, of what moves
+            _column("variants", pa.list_(VARIANT), optional=True),  # empty unless asked for
         ]
     ),
     key=("id",),
@@ -168,6 +193,24 @@ IMAGES = Table(
     rules={"bytes are not negative": at_least("bytes", 0)},
 )
 
+VARIANTS = Table(
+    "variants",
+    pa.schema(
+        [
+            # the md5 of a post's original, "/", and which of its versions: 720x720, first-frame ...
+            _column("source", pa.string()),
+            _column("md5", pa.string()),  # of the image that it is here
+        ]
+    ),
+    key=("source",),
+)
+
+VANISHED = Table(
+    "vanished",
+    pa.schema([_column("post_id", pa.int64()), _column("md5", pa.string(), optional=True)]),
+    key=("post_id",),
+)
+
 MEMBERS = Table(
     "members",
     pa.schema(
@@ -186,6 +229,7 @@ HASHES = Table(
         [
             _column("md5", pa.string()),
             _column("phash", pa.uint64(), optional=True),  # empty where the image did not decode
+            _column("small", pa.binary(3072), optional=True),  # 32 x 32 pixels, RGB
             _column("problem", pa.string(), optional=True),
         ]
     ),
@@ -201,6 +245,7 @@ GROUPS = Table(
             _column("keeper", pa.string()),  # the md5 of the image that stands for the group
             _column("by", pa.string()),  # what showed them equal: itself, pixel_hash, phash
             _column("distance", pa.int32()),  # bits of pHash from the keeper
+            _column("family", pa.int64(), optional=True),  # the post that variants go back to
         ]
     ),
     key=("set", "md5"),
@@ -295,10 +340,26 @@ IMPORTED = Table(
             _column("set", pa.string()),
             _column("md5", pa.string()),
             _column("file", pa.string()),  # the name it had in the folder it came from
-            _column("tags", STRINGS),  # canonical, from the .txt beside it
+            _column("tags", STRINGS),  # canonical, from what lay beside it
+            _column("categories", STRINGS),  # of each tag; "" where nothing told it
+            _column("sentence", pa.string()),  # what is no tag of the captions beside it
+            _column("post_id", pa.int64()),  # of the post whose facts lay beside it; 0: none did
+            _column("gone", pa.bool_()),  # no longer in its folder: no member of the set
         ]
     ),
     key=("set", "md5"),
+)
+
+REPLACED = Table(
+    "replaced",
+    pa.schema(
+        [
+            _column("md5", pa.string()),  # the image as it came
+            _column("by", pa.string()),  # the image that a person put in its place
+            _column("current", pa.bool_()),  # false: it stood there before, and was taken back
+        ]
+    ),
+    key=("md5", "by"),
 )
 
 EXCLUDED = Table(

@@ -11,12 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas import replaced
 from schemas.errors import DatasetError
 from schemas.parts import read_parts
 from schemas.progress import task
 from schemas.recipes.load import PREP_FILE, load_prep
 from schemas.recipes.prep import CaptionsSection, PrepRecipe, TagSection
-from schemas.tables import FOUND_FEATURES, IMPORTED, MANIFEST, MEMBERS, POSTS, PROBABILITIES
+from schemas.tables import (
+    FOUND_FEATURES,
+    IMPORTED,
+    MANIFEST,
+    MEMBERS,
+    POSTS,
+    PROBABILITIES,
+    REPLACED,
+)  # fmt: skip
 from schemas.tags import CATEGORIES, canonical, split
 from taggers.locate import Files, locate
 from taggers.stream import Dropped, stream
@@ -178,13 +187,15 @@ def _shown(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[set[str]]:
         for row in rows
     ]
     place = {row["md5"]: number for number, row in enumerate(rows)}
+    path = tables / "replaced.parquet"
+    stands = replaced.current(REPLACED.read(path)) if path.is_file() else {}
     if (path := tables / "imported.parquet").is_file():
-        imported = IMPORTED.read(path)
+        imported = replaced.resolved(IMPORTED.read(path), stands)
         for row in imported.filter(pc.is_in(imported.column("md5"), md5s)).to_pylist():
             if row["tags"]:
                 shown[place[row["md5"]]] = set(row["tags"])
     if (path := tables / "members.parquet").is_file():
-        members = MEMBERS.read(path)
+        members = replaced.resolved(MEMBERS.read(path), stands)
         members = members.filter(pc.is_in(members.column("md5"), md5s))
         post_of = {row["post_id"]: row["md5"] for row in members.to_pylist()}
         posts = read_parts(tables / "posts", POSTS).sort_by([("id", "descending")])

@@ -1,7 +1,6 @@
 """The Danbooru API through pybooru: listing posts to the end, and who we are there."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pybooru import Danbooru
@@ -9,19 +8,24 @@ from pybooru.exceptions import PybooruError
 
 from prep.booru.credentials import Credentials
 from prep.booru.pacing import Pace
-from prep.booru.session import BooruSession, NotFoundOnSite
-from schemas.errors import QueryError, SiteError
+from prep.booru.session import BooruSession
+from prep.booru.statuses import NotFoundOnSite
+from schemas.errors import SiteError
 
 PAGE = 200  # the most posts that a page holds
 NUMBERED_PAGES = 1000  # the most pages that may be asked for by number
+ABOVE_ALL = 2**31 - 1  # no post has an id above it
 FILES_BURST = 4
-ORDERED = re.compile(r"(?i)(?:^|\s)(?:order|ordfav|ordpool|ordfavgroup):")
+TAG_LIMITS = {"anonymous": 2, "restricted": 2, "member": 2, "gold": 6}  # tags in a search
+NO_TAG_LIMIT = 10**6
+MOST_ROWS = 1000  # of other indexes than posts
 FIELDS = (
     "id,md5,file_ext,file_size,image_width,image_height,rating,score,fav_count,created_at,"
     "updated_at,parent_id,is_deleted,is_banned,source,file_url,tag_string_general,"
     "tag_string_character,tag_string_copyright,tag_string_artist,tag_string_meta,"
     "media_asset[pixel_hash,duration]"
 )
+WITH_VARIANTS = FIELDS.removesuffix("]") + ",variants[type,url,width,height,file_ext]]"
 
 Post = Mapping[str, Any]  # a post as the site's JSON has it
 
@@ -35,8 +39,13 @@ class BooruClient:
         credentials: Credentials,
         requests_per_second: float = 1.0,
         files_per_second: float = 4.0,
+        *,
+        variants: bool = False,
     ) -> None:
+        """`variants`: also ask which smaller versions there are, which doubles the answers."""
         self.site = site
+        self._fields = WITH_VARIANTS if variants else FIELDS
+        self._level = ""
         self.session = BooruSession(
             api=Pace(requests_per_second),
             files=Pace(files_per_second, burst=FILES_BURST),
@@ -49,38 +58,83 @@ class BooruClient:
         self._api._Pybooru__site_url = site
         self._api.client = self.session
 
-    def posts(self, query: str, limit: int = 0) -> Iterator[list[Post]]:
+    def posts(self, query: str, *, ordered: bool = False) -> Iterator[list[Post]]:
         """Yield pages of posts that answer to `query`, newest first, until the empty page.
 
         Short pages occur in the middle, because hidden posts are taken out, and end nothing.
-        `order:` works with numbered pages only, so it needs a limit (posts, at most 200,000).
+        ordered: as the query's `order:` says, which works with numbered pages only: the site ends
+        them after 200,000 posts.
         """
-        ordered = ORDERED.search(query) is not None
-        if ordered and not 0 < limit <= PAGE * NUMBERED_PAGES:
-            raise QueryError(
-                f'query "{query}": the site lists by id when it lists all,'
-                " so `order:` needs a limit on the set, at most 200000"
-            )
-        page: int | str = 1
-        while posts := self._list(query, page):
-            yield posts
-            if ordered:
-                page = int(page) + 1
-                if page > -(-limit // PAGE):
+        if ordered:
+            for number in range(1, NUMBERED_PAGES + 1):
+                if not (posts := self._list(query, number)):
                     return
-            else:
-                lowest = min(int(post["id"]) for post in posts)
-                if page == f"b{lowest}":
-                    raise SiteError(
-                        f"{self.site} lists post {lowest} again on the page below it:"
-                        " is it a site with Danbooru's API?"
-                    )
-                page = f"b{lowest}"
+                yield posts
+            return
+        # by id from the first page on: with `date:` the site's page 1 goes by another order
+        below = ABOVE_ALL
+        while posts := self._list(query, f"b{below}"):
+            lowest = min(int(post["id"]) for post in posts)
+            if lowest >= below:
+                raise SiteError(
+                    f"{self.site} lists post {lowest} again on the page below it:"
+                    " is it a site with Danbooru's API?"
+                )
+            yield posts
+            below = lowest
+
+    def page(self, query: str, below: int = ABOVE_ALL) -> list[Post]:
+        """Return one page of posts with ids below `below`, newest first."""
+        return self._list(query, f"b{below}")
+
+    def count(self, query: str) -> int | None:
+        """Return how many posts answer to `query`; None where the site took too long to count."""
+        answer = self._call(lambda: self._api.count_posts(query))
+        counts = answer.get("counts") if isinstance(answer, dict) else None
+        posts = counts.get("posts", False) if isinstance(counts, dict) else False
+        if posts is not None and (not isinstance(posts, int) or isinstance(posts, bool)):
+            raise SiteError(f"{self.site} answered something that is no count of posts")
+        return posts
+
+    def aliases(self, names: Collection[str]) -> dict[str, str]:
+        """Return the names that took the place of those that are aliases."""
+        if not names:
+            return {}
+        asked = {
+            "search[antecedent_name_comma]": ",".join(sorted(names)),
+            "search[status]": "active",
+            "limit": MOST_ROWS,
+            "only": "antecedent_name,consequent_name",
+        }
+        rows = self._call(lambda: self._api._get("tag_aliases.json", asked))
+        try:
+            return {str(row["antecedent_name"]): str(row["consequent_name"]) for row in rows}
+        except (TypeError, KeyError):
+            raise SiteError(f"{self.site} answered something that is no list of aliases") from None
+
+    def tag_limit(self) -> int:
+        """Return how many tags this account may search for at a time."""
+        return TAG_LIMITS.get(self.level(), NO_TAG_LIMIT)
+
+    def by_id(self, ids: Sequence[int]) -> Iterator[list[Post]]:
+        """Yield pages of those posts of `ids` that there still are, a page's worth at a time."""
+        for start in range(0, len(ids), PAGE):
+            missing = set(ids[start : start + PAGE])
+            for page in self.posts(f"id:{','.join(map(str, sorted(missing)))}"):
+                yield page
+                missing -= {int(post["id"]) for post in page}
+                if not missing:  # no need to see the empty page
+                    break
 
     def level(self) -> str:
-        """The account's level in the site's words; "anonymous" without one."""
+        """The account's level in the site's words; "anonymous" without one. Asked once."""
         if not self._api.username:
             return "anonymous"
+        if not self._level:
+            self._level = self._ask_level()
+        return self._level
+
+    def _ask_level(self) -> str:
         profile = self._call(lambda: self._api._get("profile.json"))
         if not isinstance(profile, dict):
             raise SiteError(f"{self.site} answered something that is no profile")
@@ -92,7 +146,7 @@ class BooruClient:
 
     def _list(self, query: str, page: int | str) -> list[Post]:
         posts = self._call(
-            lambda: self._api.post_list(tags=query, limit=PAGE, page=page, only=FIELDS)
+            lambda: self._api.post_list(tags=query, limit=PAGE, page=page, only=self._fields)
         )
         if not isinstance(posts, list) or not all(
             isinstance(post, dict) and isinstance(post.get("id"), int) for post in posts

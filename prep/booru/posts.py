@@ -1,7 +1,7 @@
 """Posts as the site's JSON has them, as rows of the table of posts; and which we cannot use."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,9 +9,12 @@ import pyarrow as pa
 
 from prep.booru.client import Post
 from schemas.errors import SiteError
+from schemas.recipes.prep import FetchSection
 from schemas.tables import POSTS
+from schemas.tags import canonical
 
 MD5 = re.compile(r"[0-9a-f]{32}")
+KIND = re.compile(r"[0-9a-z]{1,16}")
 
 
 def rows(posts: Sequence[Post]) -> pa.Table:
@@ -23,18 +26,30 @@ def rows(posts: Sequence[Post]) -> pa.Table:
     return pa.Table.from_pylist([_row(post) for post in by_id.values()], schema=POSTS.schema)
 
 
-def unusable(post: Post, formats: Sequence[str]) -> tuple[str, str] | None:
+def unusable(post: Post, options: FetchSection) -> tuple[str, str] | None:
     """Why this post's file will not be fetched, as (reason, detail); None when it will."""
     extension = str(post["file_ext"])
+    if post["id"] in options.blocked:
+        return "blocked", ""
+    if artists := _opted_out(post, options):
+        return "artist opted out", artists
     if post["is_deleted"]:
         return "deleted on the site", ""
     if not post.get("md5") or not post.get("file_url"):
         return "hidden from this account", "banned artist" if post["is_banned"] else ""
-    if extension not in formats:
+    if extension not in options.formats:
         return "file type not wanted", extension
-    if (post.get("media_asset") or {}).get("duration"):
+    if (post.get("media_asset") or {}).get("duration") and options.animated == "drop":
         return "animated", extension
     return None
+
+
+def _opted_out(post: Post, options: FetchSection) -> str:
+    """The artists of this post who want no post of theirs to be fetched."""
+    if not options.opt_out:
+        return ""
+    unwilling = {canonical(name) for name in options.opt_out}
+    return " ".join(a for a in str(post["tag_string_artist"]).split() if a in unwilling)
 
 
 def _row(post: Post) -> dict[str, Any]:
@@ -62,12 +77,37 @@ def _row(post: Post) -> dict[str, Any]:
                 category: str(post[f"tag_string_{category}"]).split()
                 for category in ("general", "character", "copyright", "artist", "meta")
             },
+            "duration": asset.get("duration"),
+            "variants": _variants(asset),
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SiteError(
             f"post {post.get('id')}: the site's answer is not as Danbooru's ({error!r}):"
             " is it a site with Danbooru's API?"
         ) from None
+
+
+def _variants(asset: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The versions that the site holds of the file, where it was asked for them."""
+    if "variants" not in asset:
+        return None
+    return [
+        {
+            "kind": _kind(variant["type"]),
+            "url": str(variant["url"]),
+            "width": int(variant["width"]),
+            "height": int(variant["height"]),
+            "ext": _kind(variant["file_ext"]),
+        }
+        for variant in asset["variants"]
+    ]
+
+
+def _kind(value: Any) -> str:
+    """A version's name and extension become parts of a file's name: letters and digits alone."""
+    if not KIND.fullmatch(value):
+        raise ValueError(f"variant {value!r}")
+    return str(value)
 
 
 def _md5(value: Any) -> str | None:

@@ -1,6 +1,6 @@
 """Where tags come from: the site's posts, imported text files, and taggers' probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,19 +39,22 @@ def from_booru(images: Images, posts: pa.Table) -> Tags:
     return _coded(parts, BOORU)
 
 
-def from_imports(images: Images, imported: pa.Table, categories: dict[str, str]) -> Tags:
-    """Return the tags of imported text files; a category is known where a tagger knows the tag."""
+def from_imports(images: Images, imported: pa.Table, categories: Mapping[str, str]) -> Tags:
+    """Return the tags that lay beside imported files, in the order they stood in.
+
+    A tag's category is what was said beside it, else what a tagger knows (`categories`).
+    """
     place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}
     names: dict[str, int] = {}
-    image, tag = [], []
+    image, tag, kind = [], [], []
     for row in imported.to_pylist():
         if (n := place.get((row["set"], row["md5"]))) is not None:
-            for name in row["tags"]:
+            for name, category in zip(row["tags"], row["categories"], strict=True):
                 image.append(n)
                 tag.append(names.setdefault(name, len(names)))
-    kinds = np.array([KINDS.index(categories.get(n, "general")) for n in names], np.int64)
-    codes = np.array(tag, np.int64)
-    return made(tuple(names), np.array(image, np.int64), codes, kinds[codes], BOORU)
+                kind.append(KINDS.index(category or categories.get(name, "general")))
+    codes, kinds = np.array(tag, np.int64), np.array(kind, np.int64)
+    return made(tuple(names), np.array(image, np.int64), codes, kinds, BOORU)
 
 
 def from_taggers(reads: Sequence[Read], options: TagSection) -> Tags:

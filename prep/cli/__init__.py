@@ -67,40 +67,133 @@ def init(
 
 
 @app.command(sort_key=2)
-def fetch(dir: Folder = HERE, *, restore: Flag = False, changes: Changes = ()) -> None:
+def fetch(
+    dir: Folder = HERE,
+    *,
+    restore: Flag = False,
+    refresh: Flag = False,
+    plan: Flag = False,
+    json: Flag = False,
+    changes: Changes = (),
+) -> None:
     """List every set on its site, download what is new, verify it.
 
     Parameters
     ----------
     restore
         Take back the images that were removed by hand.
+    refresh
+        Only bring scores and tags of known posts up to date, and mark posts that vanished.
+    plan
+        Only say what would be asked and tested, and what it would bring: posts, bytes, hours.
+    json
+        With --plan: print one JSON object, and nothing else, on stdout.
     """
-    from prep.fetch import fetch
+    from prep import fetch as stage
+    from schemas.errors import UsageError
 
-    _one("fetch", dir, changes, lambda dataset: fetch(dataset, restore=restore))
+    if restore and refresh:
+        raise UsageError("give one of --restore and --refresh: the latter downloads nothing")
+    if plan or json:
+        from prep.cli import plan as page
+
+        page.show(dir, changes, as_json=json)
+        return
+
+    _one(
+        "fetch",
+        dir,
+        changes,
+        stage.refresh if refresh else lambda d: stage.fetch(d, restore=restore),
+    )
 
 
-@app.command(sort_key=3)
-def dedup(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
+@app.command(name="import", sort_key=3)
+def import_(
+    dir: Folder,
+    source: Annotated[Path, Parameter(name="--src")],
+    *,
+    set: str = "",
+    role: Literal["train", "reg"] | None = None,
+    repeats: int = 0,
+) -> None:
+    """Take a folder of one's own pictures into a dataset, with the captions beside them.
+
+    Parameters
+    ----------
+    source
+        A folder of images; or of folders named as sd-scripts names them, such as "4_azusa 1girl".
+    set
+        What the set is called; the folder's name when not given.
+    role
+        What the pictures are for; found from a folder "reg" when not given.
+    repeats
+        How often each is seen in an epoch; found from the folder's name when not given.
+    """
+    from prep.imports.add import add
+
+    for one in add(dir, source, name=set, role=role, repeats=repeats):
+        print(f"{one.name}: {one.images} images, {one.added} of them new")
+
+
+@app.command(sort_key=4)
+def replace(
+    md5: Annotated[str, Parameter(help="The image: its md5, the beginning of it, or its file.")],
+    file: Path | None = None,
+    dir: Folder = HERE,
+    *,
+    undo: Flag = False,
+) -> None:
+    """Put a cropped or repainted picture in an image's place, which keeps its post, tags and edits.
+
+    Parameters
+    ----------
+    file
+        The picture; with --undo it is left out, and the dataset folder may stand here.
+    undo
+        Put the image back that came first.
+    """
+    from prep.replace import put_back, replace
+    from schemas.errors import UsageError
+
+    if undo:
+        print(put_back(dir if file is None else file, md5))
+    elif file is None:
+        raise UsageError("give the picture to put in its place, or --undo: prep replace MD5 FILE")
+    else:
+        print(replace(dir, md5, file))
+
+
+@app.command(sort_key=5)
+def dedup(
+    dir: Folder = HERE, *, refit: Flag = False, show: Flag = False, changes: Changes = ()
+) -> None:
     """Group the images that are one picture, and choose which stands for each group.
 
     Parameters
     ----------
     refit
         Choose all keepers anew.
+    show
+        Write reports/duplicates.html, a sheet of the groups, and print its path.
     """
     from prep.dedup import dedup
 
     _one("dedup", dir, changes, lambda dataset: dedup(dataset, refit=refit))
+    if show:
+        from prep.dataset import Dataset
+        from prep.report.duplicates import duplicates
+
+        print(duplicates(Dataset.open(dir, changes)))
 
 
-@app.command(sort_key=4)
+@app.command(sort_key=6)
 def tag(dir: Folder = HERE, *, changes: Changes = ()) -> None:
     """Run every image through the tagger once and keep the probabilities."""
     _one("tag", dir, changes)
 
 
-@app.command(sort_key=5)
+@app.command(sort_key=7)
 def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
     """Make captions from tags by the rules of prep.toml.
 
@@ -114,25 +207,25 @@ def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -
     _one("caption", dir, changes, lambda dataset: caption(dataset, refit=refit))
 
 
-@app.command(sort_key=6)
+@app.command(sort_key=8)
 def reg(dir: Folder = HERE, *, changes: Changes = ()) -> None:
     """Choose regularization images that are near no training image."""
     _one("reg", dir, changes)
 
 
-@app.command(sort_key=7)
+@app.command(sort_key=9)
 def manifest(dir: Folder = HERE, *, changes: Changes = ()) -> None:
     """Write manifest.parquet, the one table that training reads."""
     _one("manifest", dir, changes)
 
 
-@app.command(sort_key=8)
+@app.command(sort_key=10)
 def latents(dir: Folder = HERE, *, changes: Changes = ()) -> None:
     """Encode the images that training wants, by the VAE and sizes of train.toml."""
     _one("latents", dir, changes)
 
 
-@app.command(sort_key=9)
+@app.command(sort_key=11)
 def run(dir: Folder = HERE, *, changes: Changes = ()) -> None:
     """Do all that is wanted, in order, and nothing that is not."""
     from prep import chain
@@ -144,7 +237,7 @@ def run(dir: Folder = HERE, *, changes: Changes = ()) -> None:
         say("nothing to do: all stages are up to date (`prep fetch` looks for new posts)")
 
 
-@app.command(sort_key=10)
+@app.command(sort_key=12)
 def status(dir: Folder = HERE, *, json: Flag = False, changes: Changes = ()) -> None:
     """Show where each stage stands: rows in and out, drops by reason, what is wanted.
 
@@ -162,7 +255,7 @@ def status(dir: Folder = HERE, *, json: Flag = False, changes: Changes = ()) -> 
     print(show.status_json(stages)) if json else show.status(stages)
 
 
-@app.command(sort_key=11)
+@app.command(sort_key=13)
 def report(
     dir: Folder = HERE, *, run: Path | None = None, no_drawing: Flag = False, changes: Changes = ()
 ) -> None:
@@ -181,7 +274,7 @@ def report(
     print(report(Dataset.open(dir, changes), run, draw=not no_drawing))
 
 
-@app.command(sort_key=12)
+@app.command(sort_key=14)
 def doctor(dir: Folder = HERE, *, json: Flag = False) -> int:
     """Say what this machine can do, and what to install where it cannot.
 
@@ -198,7 +291,7 @@ def doctor(dir: Folder = HERE, *, json: Flag = False) -> int:
     return 0 if all(finding.well for finding in findings) else 1
 
 
-@app.command(sort_key=13)
+@app.command(sort_key=15)
 def gc(dir: Folder = HERE, *, images: Flag = False, dry_run: Flag = False) -> None:
     """Free what nothing wants: leftovers of kills, other taggers' tables, other sizes' latents.
 
@@ -216,7 +309,7 @@ def gc(dir: Folder = HERE, *, images: Flag = False, dry_run: Flag = False) -> No
     print(f"{'would free' if dry_run else 'freed'} {freed / 1e6:,.1f} MB")
 
 
-@app.command(sort_key=14)
+@app.command(sort_key=16)
 def demo(
     dir: Annotated[Path, Parameter(help="The folder to make.")] = Path("demo"),
 ) -> None:

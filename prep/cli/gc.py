@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prep.dataset import Dataset
+from prep.download import PART
 from prep.lock import locked
 from prep.tag import keys_of
 from schemas.errors import KirokuError
@@ -28,18 +29,25 @@ def gc(dataset: Dataset, *, images: bool = False, dry_run: bool = False) -> int:
 
 
 def _unwanted(dataset: Dataset) -> Iterator[Path]:
-    """Files a kill left behind, and the probabilities of taggers that the recipe does not name."""
+    """Files a kill left behind, other taggers' probabilities, hashes of an earlier kind."""
     for name in ("images", "tables", "latents", "reports"):
         yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
+    yield from sorted((dataset.root / "images").rglob(f"*{PART}"))
     wanted = set(keys_of(dataset))
     for folder in sorted((dataset.root / "tables" / "probs").glob("*/")):
         if wanted and folder.name not in wanted:
             yield folder
+    hashes = dataset.hashes.folder
+    yield from (path for path in sorted(hashes.parent.glob("*")) if path != hashes)
 
 
 def _gc_images(dataset: Dataset, dry_run: bool) -> int:
-    """Originals that belong to no set: an earlier query's, or above a lowered limit."""
+    """Originals that belong to no set: an earlier query's, or above a lowered limit.
+
+    An image that another stands in for stays, so that `prep replace --undo` has it.
+    """
     members = set(dataset.table(MEMBERS).column("md5").to_pylist())
+    members |= set(dataset.members().column("md5").to_pylist())
     rows = dataset.images.read().to_pylist()
     unwanted = [row for row in rows if row["md5"] not in members and not row["problem"]]
     freed = sum(_remove(dataset.root / row["path"], dataset.root, dry_run) for row in unwanted)

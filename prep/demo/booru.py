@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from prep.demo import manners
+from prep.demo.faults import Faults
 from prep.demo.site import Site
 from prep.demo.world import World
 from schemas.errors import SiteError
@@ -24,7 +25,8 @@ def running(world: World, port: int = 0, host: str = "127.0.0.1", **options: Any
     """Serve `world` from a thread while the block runs; yield the site, its `url` filled in.
 
     port: 0 takes any free one. options: fields of `Site` (file_base, api_rate, file_rate, heavy,
-    now). There are no rate limits unless asked for. Raises SiteError when the port is taken.
+    now, faults). There are no rate limits unless asked for.
+    Raises SiteError when the port is taken.
     """
     with _listening(host, port) as listener:
         site = Site(world, url=_url(host, listener), **options)
@@ -39,7 +41,7 @@ def running(world: World, port: int = 0, host: str = "127.0.0.1", **options: Any
             thread.join()
 
 
-def serve(world: World, port: int, host: str = "127.0.0.1") -> None:
+def serve(world: World, port: int, host: str = "127.0.0.1", faults: Faults | None = None) -> None:
     """Serve `world` until interrupted, at the rates the real site allows."""
     with _listening(host, port) as listener:
         site = Site(
@@ -47,6 +49,7 @@ def serve(world: World, port: int, host: str = "127.0.0.1") -> None:
             url=_url(host, listener),
             api_rate=manners.API_RATE,
             file_rate=manners.FILE_RATE,
+            faults=faults,
         )
         print(f"booru of {len(world.ids)} posts at {site.url} (stop with ctrl-C)", flush=True)
         uvicorn.Server(_config(site)).run([listener])
@@ -62,9 +65,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other worlds")
     parser.add_argument("--size", type=int, default=512, help="longest side of pictures, pixels")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument(
+        "--faults", action="store_true", help="storms of 429, cut files, stalls, posts that vanish"
+    )
     given = parser.parse_args()
+    faults = Faults(given.seed) if given.faults else None
     try:
-        serve(World(given.posts, given.seed, given.size), given.port, given.host)
+        serve(World(given.posts, given.seed, given.size), given.port, given.host, faults)
     except SiteError as error:
         parser.exit(error.exit_status, f"{error}\n")
 
@@ -92,7 +99,12 @@ def _url(host: str, listener: socket.socket) -> str:
 
 def _config(site: Site) -> uvicorn.Config:
     return uvicorn.Config(
-        site.app, log_level="warning", access_log=False, ws="none", lifespan="off"
+        site.app,
+        http=site.faults.protocol() if site.faults else "auto",
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        lifespan="off",
     )
 
 

@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
 ANONYMOUS_LEVEL = 0
 _UNLIMITED = 10**6  # tags in a search
 
@@ -50,6 +53,21 @@ ACCOUNTS = (
 )
 LEVEL_NAMES = {0: "Anonymous", 20: "Member", 30: "Gold", 31: "Platinum"}
 
+ERRORS = {
+    400: "ActionController::BadRequest",
+    401: "SessionLoader::AuthenticationFailure",
+    403: "User::PrivilegeError",
+    404: "ActiveRecord::RecordNotFound",
+    405: "ActionController::RoutingError",
+    406: "ActionController::UnknownFormat",
+    410: "PaginationExtension::PaginationError",
+    422: "PostQuery::TagLimitError",
+    429: "RateLimiter::RateLimitError",
+    500: "ActiveRecord::QueryCanceled",
+}
+CHALLENGE = "<!DOCTYPE html><title>Just a moment...</title>Checking that you are not a robot."
+CHALLENGE_HEADERS = {"cf-mitigated": "challenge", "server": "cloudflare"}
+
 # Browsers, and libraries that were not told to say who uses them.
 _CHALLENGED = re.compile(
     r"$|mozilla/|python-requests/|python-urllib|python-httpx|httpx|urllib3|aiohttp|python/\d|go-http"
@@ -61,6 +79,17 @@ _CHALLENGED = re.compile(
 def challenged(user_agent: str) -> bool:
     """Whether this User-Agent gets Cloudflare's challenge instead of an answer."""
     return _CHALLENGED.match(user_agent.strip()) is not None
+
+
+def refusal_response(refusal: HTTPException) -> Response:
+    """The site's JSON for everything that goes wrong."""
+    body = {
+        "success": False,
+        "error": ERRORS.get(refusal.status_code, "StandardError"),
+        "message": refusal.detail,
+        "backtrace": ["app/controllers/application_controller.rb:1:in `action'"],
+    }
+    return JSONResponse(body, refusal.status_code, refusal.headers)
 
 
 def account_of(headers: Mapping[str, str], query: Mapping[str, str]) -> Account | None:

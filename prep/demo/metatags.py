@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from fnmatch import translate
+from fractions import Fraction
+from math import floor
 from typing import Any, Generic, TypeVar
 
 from prep.demo.posts import Post
@@ -129,9 +131,10 @@ def _bytes(text: str) -> _Span[int]:
 
 def _ratio(text: str) -> _Span[float]:
     wide, parted, high = text.replace("/", ":").partition(":")
-    if parted and float(high) == 0:
+    if parted and Fraction(high) == 0:
         raise ValueError(text)
-    number = round(float(wide) / float(high), 2) if parted else round(float(text), 2)
+    shape = Fraction(wide) / Fraction(high) if parted else Fraction(text)
+    number = _half_up(shape)
     return _Span(number, number)
 
 
@@ -276,7 +279,12 @@ def _mpixels(post: Post, world: World) -> float:
 
 
 def _shape(post: Post, world: World) -> float:
-    return round(post.width / post.height, 2)
+    return _half_up(Fraction(post.width, post.height))
+
+
+def _half_up(number: Fraction) -> float:
+    """To two places as the database rounds: halves go up, and no binary fraction intervenes."""
+    return floor(number * 100 + Fraction(1, 2)) / 100
 
 
 METATAGS: dict[str, _Metatag] = {
@@ -317,7 +325,11 @@ METATAGS: dict[str, _Metatag] = {
 
 
 def _both_ways(name: str, key: Field) -> dict[str, Field]:
-    return {name: lambda post, world: -key(post, world), f"{name}_asc": key}
+    """Falling, ties by falling id; and rising, ties by rising id."""
+    return {
+        name: lambda post, world: (-key(post, world), -post.id),
+        f"{name}_asc": lambda post, world: (key(post, world), post.id),
+    }
 
 
 # `order:id` is oldest first on the site; every other name sorts largest first.

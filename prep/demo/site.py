@@ -4,7 +4,6 @@
 count what a client did and see what it sent where.
 """
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +13,13 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prep.demo import answers, manners
 from prep.demo.answers import Reader
+from prep.demo.faults import Faults
 from prep.demo.files import file_response
 from prep.demo.index import Listing, TagIndex
 from prep.demo.manners import Account, Limiter, Rate
@@ -27,20 +27,7 @@ from prep.demo.world import ALIAS_ROWS, IMPLICATION_ROWS, World
 
 MAX_POSTS, MAX_ROWS, DEFAULT_ROWS = 200, 1000, 20
 KEPT_CALLS = 100_000  # at least so many of the last ones; a server may run for days
-KEPT_HEADERS = ("user-agent", "authorization", "cookie", "range", "host")
-ERRORS = {
-    400: "ActionController::BadRequest",
-    401: "SessionLoader::AuthenticationFailure",
-    403: "User::PrivilegeError",
-    404: "ActiveRecord::RecordNotFound",
-    405: "ActionController::RoutingError",
-    406: "ActionController::UnknownFormat",
-    410: "PaginationExtension::PaginationError",
-    422: "PostQuery::TagLimitError",
-    429: "RateLimiter::RateLimitError",
-    500: "ActiveRecord::QueryCanceled",
-}
-CHALLENGE = "<!DOCTYPE html><title>Just a moment...</title>Checking that you are not a robot."
+KEPT_HEADERS = ("user-agent", "authorization", "cookie", "range", "if-range", "host")
 
 
 @dataclass(frozen=True)
@@ -64,6 +51,7 @@ class Site:
     heavy: searches that must put more posts than this in order run into the database's timeout,
         and so do counts of more; None means never.
     now: the clock that `age:` counts from.
+    faults: what goes wrong on the way; None: nothing.
     """
 
     world: World
@@ -73,6 +61,7 @@ class Site:
     file_rate: Rate | None = None
     heavy: int | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    faults: Faults | None = None
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -80,7 +69,8 @@ class Site:
         self.tags = TagIndex(self.world)
         self._api = Limiter("api", self.api_rate)
         self._files = Limiter("media", self.file_rate)
-        self.app: ASGIApp = self._watched(self._routes())
+        app: ASGIApp = self._routes()
+        self.app: ASGIApp = self._watched(self.faults.around(app) if self.faults else app)
 
     def count(self, start: str) -> int:
         """How many requests asked for a path that begins so."""
@@ -115,8 +105,7 @@ class Site:
             request = Request(scope)
             answer = app
             if manners.challenged(request.headers.get("user-agent", "")):
-                headers = {"cf-mitigated": "challenge", "server": "cloudflare"}
-                answer = Response(CHALLENGE, 403, headers, "text/html")
+                answer = HTMLResponse(manners.CHALLENGE, 403, manners.CHALLENGE_HEADERS)
             await answer(scope, receive, self._noting(request, send))
 
         return watched
@@ -259,14 +248,5 @@ def _limit(text: str | None, default: int, most: int) -> int:
 
 
 def _error(request: Request, refusal: Exception) -> Response:
-    """The site's JSON for everything that goes wrong."""
     assert isinstance(refusal, HTTPException)
-    body = {
-        "success": False,
-        "error": ERRORS.get(refusal.status_code, "StandardError"),
-        "message": refusal.detail,
-        "backtrace": ["app/controllers/application_controller.rb:1:in `action'"],
-    }
-    return Response(
-        json.dumps(body), refusal.status_code, dict(refusal.headers or {}), "application/json"
-    )
+    return manners.refusal_response(refusal)

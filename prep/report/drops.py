@@ -8,7 +8,7 @@ from prep import seals
 from prep.dataset import Dataset
 from prep.report.html import Html, count, element, missing, section, together
 from prep.report.pictures import Images
-from schemas.tables import GROUPS, MEMBERS
+from schemas.tables import GROUPS
 
 EXAMPLES = 4  # of each reason
 STRIP = 18  # images that stand for all that were fetched
@@ -42,7 +42,7 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
 
 def _strip(dataset: Dataset, images: Images) -> Html:
     learnt = set(dataset.sets("train"))
-    rows = dataset.table(MEMBERS).select(["set", "md5"]).to_pylist()
+    rows = dataset.members().select(["set", "md5"]).to_pylist()
     md5s = sorted({row["md5"] for row in rows if row["set"] in learnt})
     shown = [images.thumbnail(md5, MEDIUM) for md5 in spread(md5s, STRIP)]
     note = f"{sum(map(bool, shown))} of {count(len(md5s), 'image')} to learn from"

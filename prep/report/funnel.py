@@ -11,7 +11,7 @@ from prep import seals
 from prep.dataset import Dataset
 from prep.report.html import Html, element
 from prep.report.run import Run, seen
-from schemas.tables import CAPTIONS, GROUPS, MANIFEST, MEMBERS
+from schemas.tables import CAPTIONS, GROUPS, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def levels(dataset: Dataset, run: Run | None) -> list[Level]:
     """Return the levels that the dataset has reached so far."""
     if seals.read_seal(dataset.root, "fetch") is None:
         return []
-    members = dataset.table(MEMBERS)
+    members = dataset.members()
     dropped = seals.read_drops(dataset.root, "fetch")
     images = members.group_by(["set", "md5"]).aggregate([])
     found = [

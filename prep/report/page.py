@@ -49,11 +49,16 @@ def page(dataset: Dataset, run: Run | None, shown: Grid | None, why_no_grid: str
         ),
         element("footer", element("p", marked("Made by kiroku: `prep report` makes it anew."))),
     )
+    return document(f"{name_of(dataset)} · kiroku", body)
+
+
+def document(title: str, body: Html) -> str:
+    """Return a whole page in the reports' style, which asks nobody for anything."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{name_of(dataset)} · kiroku"),
+        element("title", title),
         element("style", Html(STYLE.read_text(encoding="utf-8"))),
     )
     return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"

@@ -16,6 +16,7 @@ COMPOSITION = (
     *("1girl", "1boy", "solo", "looking at viewer", "upper body", "cowboy shot", "full body"),
     *("simple background", "white background", "smile", "closed mouth", "open mouth", "blush"),
 )
+LEAST_SIZE = 64  # pixels on the short side; nothing smaller is of use in training
 SET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -54,10 +55,26 @@ class FetchSection(Section):
         "avif",
     )
     """file types to download; other posts are dropped with that reason"""
+    size: Literal["original", "sample"] | Annotated[int, Field(ge=LEAST_SIZE)] = "original"
+    """or "sample"; or pixels: the smallest version whose short side has so many"""
+    animated: Literal["drop", "first-frame"] = "drop"
+    """what moves; "first-frame" keeps that of gif (if a format), webp, avif, png"""
+    opt_out: tuple[str, ...] = ()
+    """artists whose posts are never fetched"""
+    blocked: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """ids of posts that are never fetched"""
     requests_per_second: float = Field(1.0, gt=0, le=10)
     """to the API; the site asks for about 1 and forbids more than 10"""
     files_per_second: float = Field(4.0, gt=0, le=50)
     """downloads started in a second"""
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _known_size(cls, size: object) -> object:
+        pixels = isinstance(size, int) and not isinstance(size, bool) and size >= LEAST_SIZE
+        if not pixels and size not in ("original", "sample"):
+            raise ValueError(f'size is "original", "sample", or pixels, {LEAST_SIZE} or more')
+        return size
 
     @field_validator("site")
     @classmethod
@@ -84,6 +101,8 @@ class DedupSection(Section):
         "oldest",
     )
     """the keeper is the best by the first of these, ties by the next"""
+    merge_tags: bool = False
+    """the keeper's caption takes the tags of its duplicates' posts as well"""
 
 
 class TagSection(Section):

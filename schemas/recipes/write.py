@@ -39,11 +39,11 @@ def _table(
         elif _sections(value):
             inner += ["", *([f"# {field.description}"] if comments and field.description else [])]
             inner += [f"[{'.'.join(path)}]"]
-            inner += [f"{_key(k)} = {_inline(part)}" for k, part in value.items()]
+            inner += [f"{_key(k)} = {inline(part)}" for k, part in value.items()]
         else:
             lines += _line(key, value, field, comments)
     lines += [
-        f"{_key(key)} = {_value(value)}" for key, value in (section.model_extra or {}).items()
+        f"{_key(key)} = {inline_value(value)}" for key, value in (section.model_extra or {}).items()
     ]
     return lines + inner
 
@@ -56,7 +56,7 @@ def _header(path: tuple[str, ...], section: Section, comments: bool) -> list[str
 
 def _line(key: str, value: Any, field: FieldInfo, comments: bool) -> list[str]:
     """The key with its comment behind it, or above it where there is no room behind."""
-    line = f"{_key(key)} = {_value(value)}"
+    line = f"{_key(key)} = {inline_value(value)}"
     if not (comments and field.description):
         return [line]
     comment = f"# {' '.join(field.description.split())}"
@@ -69,13 +69,14 @@ def _sections(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(v, Section) for v in value.values())
 
 
-def _inline(section: Section) -> str:
-    """A section in one line, with the keys that differ from their defaults."""
+def inline(section: Section) -> str:
+    """Return a section in one line, with the keys that differ from their defaults."""
     values = section.model_dump(by_alias=True, exclude_defaults=True)
-    return _value(values)
+    return inline_value(values)
 
 
-def _value(value: Any) -> str:
+def inline_value(value: Any) -> str:
+    """Return a value as TOML writes it in one line."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -84,10 +85,10 @@ def _value(value: Any) -> str:
         case int() | float():
             return repr(value)
         case Mapping():
-            inside = ", ".join(f"{_key(str(k))} = {_value(v)}" for k, v in value.items())
+            inside = ", ".join(f"{_key(str(k))} = {inline_value(v)}" for k, v in value.items())
             return f"{{ {inside} }}" if inside else "{}"
         case _:
-            return f"[{', '.join(map(_value, value))}]"
+            return f"[{', '.join(map(inline_value, value))}]"
 
 
 def _string(text: str) -> str:

@@ -1,5 +1,6 @@
 """What the tests of the chain share: a booru of small drawings, a model, dataset folders."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prep.demo.model import build_model
 from prep.demo.site import Site
 from prep.demo.world import World
 from prep.init import write_recipes
+from schemas.recipes.load import PREP_FILE
 
 MakeDataset = Callable[..., Path]
 
@@ -50,6 +52,39 @@ def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
             type(recipes.prep_recipe(site.url)).model_validate(prep),
             type(recipes.train_recipe(steps=2)).model_validate(train),
         )
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def folder_of(tmp_path: Path) -> MakeDataset:
+    """`folder_of(site, name="dataset", *lines)`: all posts of the site; lines of [fetch]."""
+
+    def folder_of(site: Site, name: str = "dataset", *lines: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        quickly = ("requests_per_second = 10", "files_per_second = 50")
+        fetch = "\n".join([f'site = "{site.url}"', *quickly, *lines])
+        recipe = f'sets = {{ main = {{ query = "status:any" }} }}\n[fetch]\n{fetch}\n'
+        (folder / "prep.toml").write_text(recipe)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> MakeDataset:
+    """`make_folder(site, **sets)`: a folder with prep.toml alone: no model is needed."""
+
+    def make(site: Site, **sets: dict[str, object]) -> Path:
+        folder = tmp_path / f"folder {len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        lines = [f'[fetch]\nsite = "{site.url}"\nrequests_per_second = 10\nfiles_per_second = 50']
+        for name, keys in sets.items():
+            values = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+            lines.append("\n".join([f"[sets.{name}]", *values]))
+        (folder / PREP_FILE).write_text("\n\n".join(lines), encoding="utf-8")
         return folder
 
     return make

@@ -247,3 +247,15 @@ def test_only_missing_keys_are_worked_on_and_a_kill_costs_one_batch(folder: Path
     assert fill(held, wanted, work, "working") == 0
     assert asked == [wanted, wanted[4:]]
     assert not list(folder.glob("pending-*"))
+
+
+def test_some_rows_and_columns_are_read_without_the_others(tmp_path: Path) -> None:
+    held = Cache(tmp_path, NUMBERED)
+    held.append(table(NUMBERED, {n: f"text {n}" for n in range(12)}))
+    held.append(table(NUMBERED, {3: "newer"}))
+    taken = held.take(pa.array([9, 3, 77]), "text")
+    assert taken.to_pylist() == [{"id": 3, "text": "newer"}, {"id": 9, "text": "text 9"}]
+    assert held.take(pa.array([9]), "id").column_names == ["id"]
+    assert held.columns("id").column_names == ["id"]
+    assert held.columns("id")["id"].to_pylist() == list(range(12))
+    assert Cache(tmp_path / "none", NUMBERED).take(pa.array([9]), "text").num_rows == 0

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import prep.dedup
+import prep.hashes
 import prep.tag
 import train.latent_encoding
 from prep import chain, seals
@@ -38,7 +38,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts images that are hashed, tagged and encoded from now on."""
     done: Counter[str] = Counter()
     hash_one, stream, encode = (
-        prep.dedup._hash,
+        prep.hashes.hash_one,
         prep.tag.stream,
         train.latent_encoding.encode_missing,
     )
@@ -56,7 +56,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         done["encodings"] += 1
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(prep.dedup, "_hash", counted_hash)
+    monkeypatch.setattr(prep.hashes, "hash_one", counted_hash)
     monkeypatch.setattr(prep.tag, "stream", counted_stream)
     monkeypatch.setattr(train.latent_encoding, "encode_missing", counted_encode)
     return done
@@ -310,7 +310,7 @@ def test_regularization_shares_no_near_duplicate_with_the_training_set(
     run(folder)
     dataset = Dataset.open(folder)
     manifest = MANIFEST.read(folder / "manifest.parquet").to_pylist()
-    hashes = {row["md5"]: row["phash"] for row in dataset.hashes.read().to_pylist()}
+    hashes = {row["md5"]: row["phash"] for row in dataset.hashes.columns("phash").to_pylist()}
     learnt = [hashes[r["md5"]] for r in dataset.table(GROUPS).to_pylist() if r["set"] == "main"]
     reg = [hashes[row["md5"]] for row in manifest if row["is_reg"]]
     assert min((a ^ b).bit_count() for a in learnt for b in reg) > 4

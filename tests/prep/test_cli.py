@@ -66,6 +66,16 @@ def test_a_folder_without_recipe_is_no_dataset(say: Say, tmp_path: Path) -> None
     assert files(tmp_path) == {}
 
 
+def test_what_downloads_and_what_does_not_are_not_asked_for_together(
+    say: Say, tmp_path: Path
+) -> None:
+    assert say("fetch", tmp_path, "--restore", "--refresh") == (
+        2,
+        "",
+        "prep: give one of --restore and --refresh: the latter downloads nothing",
+    )
+
+
 def test_an_unknown_key_is_refused_with_its_line(say: Say, tmp_path: Path) -> None:
     write(tmp_path, '[sets]\nmain = { query = "a" }\n\n[dedup]\nbit = 4\n')
     assert say("run", tmp_path) == (
@@ -107,16 +117,30 @@ def test_a_query_that_nothing_answers_to(
     assert files(folder) == before
 
 
-def test_a_query_of_too_many_tags(say: Say, site: Site, make_dataset: Callable[..., Path]) -> None:
-    folder = make_dataset(site, main={"query": "1girl solo smile"})
-    host = site.url.removeprefix("http://")
+def test_a_query_with_more_of_the_sites_own_words_than_the_account_may_ask_for(
+    say: Say, site: Site, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder(site, main={"query": "1girl user:a fav:b pool:c"})
+    before = files(folder)
     assert say("fetch", folder) == (
         2,
         "",
-        f"prep: {host} does not take this query (HTTP 422): PostQuery::TagLimitError"
-        " You cannot search for more than 2 tags at a time."
-        " Upgrade your account to search for more tags at once;"
-        " use fewer tags, or an account that may have more (`prep doctor` tells yours)",
+        'prep: set "main": query "1girl user:a fav:b pool:c": 3 tags of it can be tested by the'
+        " site alone (user:a fav:b pool:c), and this account may search for 2: use an account that"
+        " may have more, or fewer of them",
+    )
+    assert files(folder) == before
+
+
+def test_a_query_that_cannot_be_read(
+    say: Say, site: Site, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder(site, main={"query": "1girl (smile"})
+    assert say("fetch", folder, "--plan") == (
+        2,
+        "",
+        'prep: set "main": query "1girl (smile": at character 7: this "(" is never closed:'
+        ' write the ")" that closes it',
     )
 
 

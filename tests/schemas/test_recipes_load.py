@@ -172,6 +172,10 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
             'prep.toml line 4: "dedup.bits" is "few"; it must be a whole number',
         ),
         (
+            SETS + '[fetch]\nsize = "large"\n',
+            'prep.toml line 4: fetch.size: size is "original", "sample", or pixels, 64 or more',
+        ),
+        (
             SETS + "[dedup]\nbits = -1\n",
             'prep.toml line 4: "dedup.bits" is -1; it must be 0 or more',
         ),
@@ -351,7 +355,7 @@ def test_a_misspelt_key_is_refused_with_the_right_one(
 
 def test_an_unknown_key_like_no_other_is_refused_with_the_list(tmp_path: Path) -> None:
     assert told(prep, tmp_path, SETS + "[dedup]\nzzz = 1\n") == (
-        'prep.toml line 4: unknown key "dedup.zzz"; known here: bits, keep'
+        'prep.toml line 4: unknown key "dedup.zzz"; known here: bits, keep, merge_tags'
     )
 
 

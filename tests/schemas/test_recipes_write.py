@@ -41,7 +41,12 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
         st.fixed_dictionaries({"query": odd.filter(str.strip)}),
         st.fixed_dictionaries({"from": odd.filter(str.strip)}),
     ).map(lambda given: {"query": "", "from": "", **given}),
-    FetchSection: st.just({"site": "http://booru:3000"}),
+    FetchSection: st.fixed_dictionaries(
+        {
+            "site": st.just("http://booru:3000"),
+            "size": st.sampled_from(["original", "sample"]) | st.integers(64, 4096),
+        }
+    ),
     CaptionsSection: st.fixed_dictionaries(
         {
             "trigger": odd.filter(str.strip),

@@ -57,6 +57,11 @@ def test_a_missing_column_is_named() -> None:
     )
 
 
+def test_a_column_that_came_later_is_empty_in_rows_of_an_earlier_version() -> None:
+    earlier = images(image()).drop_columns(["problem"])
+    assert IMAGES.check(earlier).equals(images(image()))
+
+
 def test_a_column_of_another_type_is_named() -> None:
     wrong = images(image()).set_column(3, "width", pa.array([4], pa.int64()))
     with pytest.raises(DataError) as told:

@@ -98,9 +98,10 @@ def test_the_boorus_word_goes_before_the_captions_and_the_first_post_speaks(
     MEMBERS.write(folder / "tables/members.parquet", pa.Table.from_pylist(members, MEMBERS.schema))
     posts = [post(7, one, general=["hat"], character=[CHARACTER]), post(9, one, general=["smile"])]
     Cache(folder / "tables/posts", POSTS).append(pa.Table.from_pylist(posts, POSTS.schema))
+    usual = {"set": "main", "categories": [], "sentence": "", "post_id": 0, "gone": False}
     imports = [
-        {"set": "main", "md5": two, "file": "a.png", "tags": ["red_hair"]},
-        {"set": "main", "md5": three, "file": "b.png", "tags": []},
+        {**usual, "md5": two, "file": "a.png", "tags": ["red_hair"], "categories": [""]},
+        {**usual, "md5": three, "file": "b.png", "tags": []},
     ]
     path = folder / "tables/imported.parquet"
     IMPORTED.write(path, pa.Table.from_pylist(imports, IMPORTED.schema))

@@ -98,3 +98,4 @@ def nobody() -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "BACK_OFF", 0.01)
+    monkeypatch.setattr(session, "CHALLENGE_PAUSE", 0.01)

@@ -10,7 +10,7 @@ import pytest
 from prep.booru import client as module
 from prep.booru.client import FIELDS, BooruClient
 from prep.booru.credentials import Credentials
-from schemas.errors import KirokuError, QueryError, SiteError
+from schemas.errors import KirokuError, SiteError
 
 KEY = "s3cret-key"
 NOBODY = Credentials()
@@ -46,7 +46,7 @@ def test_pages_go_down_by_id_until_the_empty_one(server: Any, answer: Any) -> No
     assert [post for page in pages for post in page] == [n for n in ids if n not in {29, 28, 20}]
     assert len(pages[0]) == 2  # a short page in the middle ends nothing
     assert [asked.query["page"] for asked in server.asked] == [
-        "1", *(f"b{min(page)}" for page in pages)
+        f"b{module.ABOVE_ALL}", *(f"b{min(page)}" for page in pages)
     ]  # fmt: skip
     for asked in server.asked:
         assert asked.path == "/posts.json"
@@ -66,21 +66,73 @@ def test_a_site_that_gives_one_page_for_ever_is_told(server: Any, answer: Any) -
 
 
 def test_an_order_is_listed_by_page_number_up_to_the_limit(server: Any, answer: Any) -> None:
+    ids = list(range(30, 10, -1))
+    server.answers = booru(ids, set(), answer)
+    pages = list(client_of(server.url).posts("hat order:score", ordered=True))
+    assert [asked.query["page"] for asked in server.asked] == ["1", "2", "3", "4", "5", "6"]
+    assert [post["id"] for page in pages for post in page] == ids
+
+
+def test_an_order_is_listed_no_further_than_the_site_numbers_pages(
+    server: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NUMBERED_PAGES", 3)
     server.answers = booru(list(range(30, 10, -1)), set(), answer)
-    pages = list(client_of(server.url).posts("hat order:score", limit=9))
-    assert [asked.query["page"] for asked in server.asked] == ["1", "2", "3"]
-    assert sum(map(len, pages)) >= 9
+    assert len(list(client_of(server.url).posts("hat order:score", ordered=True))) == 3
+    assert len(server.asked) == 3
 
 
-@pytest.mark.parametrize("limit", [0, 4 * 1000 + 1])
-def test_an_order_without_a_limit_is_told_before_anything_is_asked(server: Any, limit: int) -> None:
-    with pytest.raises(QueryError) as told:
-        next(client_of(server.url).posts("hat order:score", limit=limit))
-    assert str(told.value) == (
-        'query "hat order:score": the site lists by id when it lists all,'
-        " so `order:` needs a limit on the set, at most 200000"
-    )
-    assert server.asked == []
+def test_posts_are_counted(server: Any, answer: Any) -> None:
+    server.answers = [answer(body=b'{"counts": {"posts": 12}}'),
+                      answer(body=b'{"counts": {"posts": null}}')]  # fmt: skip
+    client = client_of(server.url)
+    assert client.count("hat solo") == 12
+    assert client.count("solo") is None  # it took the site too long
+    assert [(asked.path, asked.query["tags"]) for asked in server.asked] == [
+        ("/counts/posts.json", "hat solo"), ("/counts/posts.json", "solo")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"counts": 3}', b'{"counts": {"posts": "3"}}'])
+def test_what_is_no_count_is_told(server: Any, answer: Any, body: bytes) -> None:
+    server.answers = [answer(body=body)]
+    with pytest.raises(SiteError) as told:
+        client_of(server.url).count("hat")
+    assert str(told.value) == f"{server.url} answered something that is no count of posts"
+
+
+def test_aliases_are_asked_for_at_once(server: Any, answer: Any) -> None:
+    server.answers = [
+        answer(body=b'[{"antecedent_name": "wink", "consequent_name": "one_eye_closed"}]')
+    ]
+    client = client_of(server.url)
+    assert client.aliases(set()) == {}
+    assert client.aliases({"wink", "hat"}) == {"wink": "one_eye_closed"}
+    (asked,) = server.asked
+    assert asked.path == "/tag_aliases.json"
+    assert asked.query["search[antecedent_name_comma]"] == "hat,wink"
+    assert asked.query["search[status]"] == "active"
+
+
+def test_what_is_no_list_of_aliases_is_told(server: Any, answer: Any) -> None:
+    server.answers = [answer(body=b'[{"id": 1}]')]
+    with pytest.raises(SiteError) as told:
+        client_of(server.url).aliases(["wink"])
+    assert str(told.value) == f"{server.url} answered something that is no list of aliases"
+
+
+@pytest.mark.parametrize(
+    ("level", "tags"), [("Member", 2), ("Restricted", 2), ("Gold", 6), ("Platinum", 10**6),
+                        ("Builder", 10**6)]
+)  # fmt: skip
+def test_how_many_tags_an_account_may_search_for(
+    server: Any, answer: Any, level: str, tags: int
+) -> None:
+    server.answers = [answer(body=json.dumps({"level_string": level}).encode())]
+    client = client_of(server.url, Credentials("me", KEY))
+    assert client.tag_limit() == client.tag_limit() == tags
+    assert len(server.asked) == 1
+    assert client_of(server.url).tag_limit() == 2
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"success": true}', b"[1]", b'[{"md5": "a"}]', b'"a"',

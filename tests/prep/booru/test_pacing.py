@@ -1,11 +1,15 @@
 """The pace: never faster than agreed, in one thread or many, and no credit for a long silence."""
 
+import json
 import threading
 import time
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prep.booru.pacing import Pace
+from prep.booru.pacing import LONGEST_HOLD, SLOWEST, STEPS_BACK, Pace
 
 
 def starts(pace: Pace, count: int) -> list[float]:
@@ -59,3 +63,73 @@ def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
     start = time.monotonic()
     pace.wait()
     assert time.monotonic() - start >= 0.145
+
+
+def test_busy_answers_halve_the_pace_down_to_a_floor_and_good_ones_raise_it_step_by_step() -> None:
+    pace = Pace(8)
+    seen = []
+    for _ in range(10):
+        pace.slow(time.monotonic())
+        seen.append(pace.per_second)
+    assert seen[:3] == [4, 2, 1]
+    assert seen[-1] == 8 * SLOWEST
+    for n in range(1, STEPS_BACK + 5):
+        pace.recover()
+        assert pace.per_second == pytest.approx(min(8, 8 * SLOWEST + n * 8 / STEPS_BACK))
+
+
+def test_requests_that_were_under_way_in_the_same_storm_slow_it_once() -> None:
+    pace = Pace(8)
+    started = [time.monotonic() for _ in range(6)]
+    for moment in started:
+        pace.slow(moment)
+    assert pace.per_second == 4
+
+
+def test_what_the_site_allows_is_a_ceiling_until_it_allows_more() -> None:
+    pace = Pace(8)
+    pace.heed(json.dumps({"rate": 3, "cost": 1, "limits": {"a": 9}}))
+    pace.recover()
+    assert pace.per_second == 3
+    pace.heed(json.dumps({"rate": 30, "cost": 1, "limits": {"a": 9}}))
+    for _ in range(STEPS_BACK):
+        pace.recover()
+    assert pace.per_second == 8
+
+
+def test_an_empty_bucket_at_the_site_is_waited_for() -> None:
+    pace = Pace(1000, burst=5)
+    pace.heed(json.dumps({"rate": 10, "cost": 1, "limits": {"ip": -0.5, "user": 3}}))
+    start = time.monotonic()
+    pace.wait()
+    assert time.monotonic() - start >= 0.14
+
+
+def test_a_wait_ends_at_once_when_all_is_to_stop() -> None:
+    pace, stopping = Pace(1), threading.Event()
+    pace.hold(60)
+    threading.Timer(0.1, stopping.set).start()
+    start = time.monotonic()
+    pace.wait(stopping)
+    assert time.monotonic() - start < 10
+
+
+numbers = st.one_of(st.floats(), st.integers(), st.text(), st.none())
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.fixed_dictionaries(
+            {"rate": numbers, "limits": st.dictionaries(st.text(), numbers)},
+            optional={"cost": numbers},
+        ).map(json.dumps),
+    )
+)
+def test_no_header_breaks_the_pace_or_makes_it_faster(header: Any) -> None:
+    pace = Pace(8)
+    pace.heed(header)
+    pace.recover()
+    assert 8 * SLOWEST <= pace.per_second <= 8
+    now = time.monotonic()
+    assert pace._take(now) <= LONGEST_HOLD

@@ -7,6 +7,7 @@ import pytest
 
 from prep.booru.posts import rows, unusable
 from schemas.errors import SiteError
+from schemas.recipes.prep import FetchSection
 from schemas.tables import POSTS
 
 POST: dict[str, Any] = {
@@ -66,6 +67,8 @@ def test_a_post_becomes_a_row() -> None:
             "copyright": ["blue_archive"],
             "artist": [],
             "meta": ["highres"],
+            "duration": None,
+            "variants": None,
         }
     ]
 
@@ -122,7 +125,37 @@ def test_a_post_that_is_not_as_it_should_be_is_named(post: dict[str, Any], fault
     ],
 )
 def test_which_posts_cannot_be_used_and_why(post: dict[str, Any], reason: Any) -> None:
-    assert unusable(post, FORMATS) == reason
+    assert unusable(post, FetchSection(formats=FORMATS)) == reason
+
+
+def test_whose_posts_and_which_ones_are_never_fetched() -> None:
+    theirs = without(tag_string_artist="a_b c_d")
+    unwilling = FetchSection(opt_out=("nobody", "C D"))
+    assert unusable(theirs, unwilling) == ("artist opted out", "c_d")
+    assert unusable(POST, FetchSection(blocked=(1, POST["id"]))) == ("blocked", "")
+    assert unusable(POST, FetchSection(opt_out=("nobody",), blocked=(1,))) is None
+
+
+def test_what_moves_is_wanted_where_its_first_frame_is() -> None:
+    options = FetchSection(animated="first-frame")
+    assert unusable(without(media_asset={"duration": 1.5}), options) is None
+    assert unusable(without(media_asset={"duration": 1.5}, file_ext="zip"), options) == (
+        "file type not wanted", "zip"
+    )  # fmt: skip
+
+
+def test_versions_of_a_file_are_kept_where_they_were_asked_for() -> None:
+    variant = {
+        "type": "720x720", "url": "http://f/a.webp", "width": 480, "height": 720, "file_ext": "webp"
+    }  # fmt: skip
+    asset = {"duration": None, "variants": [variant]}
+    table = rows([{**POST, "media_asset": asset}, without(id=7)])
+    assert table["variants"].to_pylist() == [
+        [{"kind": "720x720", "url": "http://f/a.webp", "width": 480, "height": 720, "ext": "webp"}],
+        None,
+    ]
+    with pytest.raises(SiteError, match=r"variant '\.\./x'"):
+        rows([{**POST, "media_asset": {"variants": [{**variant, "type": "../x"}]}}])
 
 
 def test_an_md5_that_is_none_never_becomes_a_files_name() -> None:

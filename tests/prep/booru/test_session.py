@@ -2,15 +2,19 @@
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from prep.booru import pacing as module_of_pace
 from prep.booru import session as module
 from prep.booru.pacing import Pace
-from prep.booru.session import BooruSession, NotFoundOnSite
+from prep.booru.session import BooruSession, Stopped
+from prep.booru.statuses import NotFoundOnSite, Unavailable
 from schemas.errors import KirokuError, QueryError, SiteError
 
 ACCOUNT, KEY = "somebody", "s3cret-key"
@@ -83,16 +87,91 @@ def test_a_wait_that_is_no_number_of_seconds_is_our_own(
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_site_that_stays_busy_is_told(
-    server: Any, answer: Any, session: BooruSession, status: int
+    server: Any, answer: Any, session: BooruSession, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
     server.answers = [answer(status)]
     told = fault(session, server.url)
     assert type(told) is SiteError
     assert str(told) == (
-        f"{server.netloc} is busy (HTTP {status}, 6 tries):"
+        f"{server.netloc} is busy (HTTP {status}, for 1 min):"
         " wait a few minutes, then run the command again; nothing is lost"
     )
-    assert len(server.asked) == 6
+    assert len(server.asked) > 2
+
+
+def test_a_wait_until_a_date_is_obeyed(server: Any, answer: Any, session: BooruSession) -> None:
+    until = formatdate(time.time() + 2, usegmt=True)
+    server.answers = [answer(503, headers={"Retry-After": until}), answer()]
+    start = time.monotonic()
+    session.request("GET", server.url)
+    assert 0.9 <= time.monotonic() - start < 5
+
+
+def test_a_site_that_asks_for_hours_is_told_and_not_asked_again(
+    server: Any, answer: Any, session: BooruSession
+) -> None:
+    server.answers = [answer(503, headers={"Retry-After": "9000"})]
+    assert str(fault(session, server.url)) == (
+        f"{server.netloc} asks us to come back in 2.5 h (HTTP 503):"
+        " run the command again then; nothing is lost"
+    )
+    assert len(server.asked) == 1
+
+
+def test_a_challenge_that_passes_is_waited_for(
+    server: Any, answer: Any, session: BooruSession
+) -> None:
+    challenge = answer(403, b"<html>", {"cf-mitigated": "challenge"})
+    server.answers = [challenge, challenge, answer(body=b"[1]")]
+    assert session.request("GET", server.url).json() == [1]
+    server.answers = [challenge, answer(body=b"bytes")]
+    assert session.file(server.url).content == b"bytes"
+    assert len(server.asked) == 5
+
+
+def test_a_busy_site_is_asked_less_often_and_good_answers_bring_the_pace_back(
+    server: Any, answer: Any
+) -> None:
+    pace = Pace(1000)
+    with BooruSession(pace, Pace(FAST)) as session:
+        server.answers = [answer(429), answer(429), answer()]
+        session.request("GET", server.url)
+        assert 200 < pace.per_second < 400  # halved twice, and one good answer
+        for _ in range(module_of_pace.STEPS_BACK):
+            session.request("GET", server.url)
+    assert pace.per_second == 1000
+
+
+def test_the_limit_that_the_site_tells_is_kept(server: Any, answer: Any) -> None:
+    state = {"action": "api", "cost": 2, "rate": 20.0, "burst": 30, "limits": {"ip/1": 0.5}}
+    server.answers = [answer(headers={"X-Rate-Limit": json.dumps(state)})]
+    pace = Pace(500, burst=9)
+    with BooruSession(pace, Pace(FAST)) as session:
+        start = time.monotonic()
+        for _ in range(3):
+            session.request("GET", server.url)
+    assert pace.per_second == 10
+    assert time.monotonic() - start >= 2 * 0.07
+
+
+def test_no_cookie_comes_back(server: Any, answer: Any, session: BooruSession) -> None:
+    server.answers = [answer(headers={"Set-Cookie": "session=abc; Path=/"})]
+    session.request("GET", server.url, auth=(ACCOUNT, KEY))
+    session.file(server.url + "/a.png").close()
+    assert [asked.headers.get("cookie") for asked in server.asked] == [None, None]
+
+
+def test_a_session_that_is_stopped_waits_for_nothing(
+    server: Any, answer: Any, session: BooruSession
+) -> None:
+    server.answers = [answer(503, headers={"Retry-After": "60"})]
+    threading.Timer(0.2, session.stop).start()
+    start = time.monotonic()
+    with pytest.raises(Stopped):
+        session.request("GET", server.url)
+    assert time.monotonic() - start < 10
+    assert session.stopped
 
 
 QUERY_CANCELED = {"success": False, "error": "ActiveRecord::QueryCanceled", "message": "canceled"}
@@ -111,7 +190,9 @@ TOO_MANY = {"success": False, "message": "You cannot search for more than 2 tags
          "{host} does not permit this (HTTP 403): the API key may lack a permission"
          " or be bound to another address"),
         (404, {}, {}, NotFoundOnSite, "{host} has it no more (HTTP 404): {url}"),
-        (410, {}, {}, NotFoundOnSite, "{host} has it no more (HTTP 410): {url}"),
+        (410, {}, {"message": "You cannot go beyond page 1000."}, QueryError,
+         "{host} does not list that far (HTTP 410): You cannot go beyond page 1000;"
+         " give the set a lower limit, or leave `order:` out of its query"),
         (451, {}, {}, NotFoundOnSite, "{host} has it no more (HTTP 451): {url}"),
         (422, {}, TOO_MANY, QueryError,
          "{host} does not take this query (HTTP 422):"
@@ -137,7 +218,7 @@ def test_what_each_status_means(
     told = fault(session, url)
     assert type(told) is kind
     assert str(told) == sentence.format(host=server.netloc, url=url)
-    assert len(server.asked) == 1
+    assert len(server.asked) == (module.CHALLENGE_TRIES if "cf-mitigated" in headers else 1)
 
 
 def unreachable(host: str, cause: str) -> str:
@@ -194,6 +275,61 @@ def test_a_file_that_is_gone_is_told(server: Any, answer: Any, session: BooruSes
     with pytest.raises(NotFoundOnSite) as told:
         session.file(url)
     assert str(told.value) == f"{server.netloc} has it no more (HTTP 404): {url}"
+
+
+@pytest.mark.parametrize("status", [404, 410, 451])
+def test_every_way_of_being_gone_is_one(
+    server: Any, answer: Any, session: BooruSession, status: int
+) -> None:
+    server.answers = [answer(status, b"")]
+    with pytest.raises(NotFoundOnSite):
+        session.file(server.url)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (500, b"<html>", "{host} answered HTTP 500: Internal Server Error"),
+        (403, b'{"message": "hotlinks"}', "{host} answered HTTP 403: hotlinks"),
+    ],
+)
+def test_a_fault_of_one_file_is_no_fault_of_the_site(
+    server: Any, answer: Any, session: BooruSession, status: int, body: bytes, sentence: str
+) -> None:
+    server.answers = [answer(status, body)]
+    with pytest.raises(Unavailable) as told:
+        session.file(server.url + "/a.png")
+    assert str(told.value) == sentence.format(host=server.netloc)
+
+
+@pytest.mark.parametrize("broken", ["busy", "silent"])
+def test_a_file_that_fails_while_others_come_is_given_up(
+    server: Any, answer: Any, session: BooruSession, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FILE_TIMEOUT", (5, 0.2))
+
+    def some(asked: Any) -> Any:
+        if asked.path == "/bad.png":
+            session.file(server.url + "/good.png").close()
+            if broken == "silent":
+                time.sleep(0.4)
+            return answer(503)
+        return answer()
+
+    server.answers = some
+    with pytest.raises(Unavailable) as told:
+        session.file(server.url + "/bad.png")
+    assert str(told.value) == {"busy": "HTTP 503", "silent": "no answer in time"}[broken]
+    assert sum(asked.path == "/bad.png" for asked in server.asked) == module.TRIES_ALONE
+
+
+def test_the_rest_of_a_file_is_asked_for_as_it_was(
+    server: Any, answer: Any, session: BooruSession
+) -> None:
+    session.file(server.url, offset=7, version='"v1"').close()
+    headers = server.asked[0].headers
+    assert (headers["range"], headers["if-range"]) == ("bytes=7-", '"v1"')
+    assert headers["accept-encoding"] == "identity"
 
 
 def test_the_login_stays_with_the_api(

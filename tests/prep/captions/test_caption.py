@@ -30,6 +30,11 @@ POST = {
     "copyright": [], "artist": [], "meta": [],
 }  # fmt: skip
 
+TEXT = {
+    "set": "main", "md5": C, "file": "c.png", "categories": ["", ""], "sentence": "",
+    "post_id": 0, "gone": False,
+}  # fmt: skip
+
 
 def rows(table: Any, *of: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(of), schema=table.schema)
@@ -37,7 +42,8 @@ def rows(table: Any, *of: dict[str, Any]) -> pa.Table:
 
 def group(part: str, md5: str, keeper: str | None = None) -> dict[str, Any]:
     by = "phash" if keeper else "itself"
-    return {"set": part, "md5": md5, "keeper": keeper or md5, "by": by, "distance": 0}
+    row = {"set": part, "md5": md5, "keeper": keeper or md5, "by": by, "distance": 0}
+    return {**row, "family": None}
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def root(tmp_path: Path) -> Path:
         rows(
             POSTS,
             {**POST, "id": 1, "score": 20, "general": ["hat", "belt"], "artist": ["me"]},
-            {**POST, "id": 2, "score": 70, "general": ["hat"]},
+            {**POST, "id": 2, "score": 70, "general": ["hat", "gloves"]},
             {**POST, "id": 4, "score": 3, "general": ["hat", "solo"]},
         )
     )
@@ -60,7 +66,7 @@ def root(tmp_path: Path) -> Path:
     )
     groups = group("main", A), group("main", B, A), group("main", C), group("plain", D)
     GROUPS.write(dataset.path_of(GROUPS), rows(GROUPS, *groups))
-    text = {"set": "main", "md5": C, "file": "c.png", "tags": ["azusa_(x)", "hat"]}
+    text = {**TEXT, "tags": ["azusa_(x)", "hat"]}
     IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
     return tmp_path
 
@@ -88,6 +94,13 @@ def captions(root: Path, *changes: str, refit: bool = False) -> dict[str, str]:
 
 
 BARE = "caption.rules=['source','render']"
+
+
+def test_a_keeper_takes_its_duplicates_tags_where_the_recipe_says_so(root: Path) -> None:
+    alone = captions(root, BARE, "caption.source=booru")
+    assert alone == {A: "hat, belt, me", C: "azusa (x), hat", D: "hat, solo"}
+    merged = captions(root, BARE, "caption.source=booru", "dedup.merge_tags=true")
+    assert merged == {**alone, A: "hat, belt, me, gloves"}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +158,7 @@ def test_found_features_stay_as_they_are_until_refit(root: Path) -> None:
     assert captions(root, *FOUND) == {A: "azusa, belt", C: "azusa, azusa (x)", D: "hat, solo"}
     assert json.loads(found_path(dataset).read_text())["tags"] == ["hat"]
     IMPORTED.write(dataset.path_of(IMPORTED), IMPORTED.empty())
-    text = {"set": "main", "md5": C, "file": "c.png", "tags": ["belt", "hat"]}
+    text = {**TEXT, "tags": ["belt", "hat"]}
     IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
     assert captions(root, *FOUND)[A] == "azusa, belt"
     assert captions(root, *FOUND, refit=True) == {A: "azusa", C: "azusa", D: "hat, solo"}

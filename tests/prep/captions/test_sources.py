@@ -75,19 +75,37 @@ def test_posts_give_their_tags_category_by_category_in_the_sites_order(
     assert set(tags.source.tolist()) <= {BOORU}
 
 
-def test_text_files_give_their_tags_to_the_image_of_their_set() -> None:
-    rows = [
-        {"set": "main", "md5": f"{0:032x}", "file": "a", "tags": ["hat", "azusa_(x)", "new"]},
-        {"set": "other", "md5": f"{1:032x}", "file": "b", "tags": ["hat"]},
-        {"set": "main", "md5": "f" * 32, "file": "c", "tags": ["hat"]},
-    ]
-    imported = pa.Table.from_pylist(rows, schema=IMPORTED.schema)
+def imports(*rows: dict[str, Any]) -> pa.Table:
+    usual = {"file": "a.png", "sentence": "", "post_id": 0, "gone": False}
+    whole = [{**usual, "categories": [""] * len(row["tags"]), **row} for row in rows]
+    return pa.Table.from_pylist(whole, schema=IMPORTED.schema)
+
+
+def test_imports_give_their_tags_to_the_image_of_their_set() -> None:
+    imported = imports(
+        {"set": "main", "md5": f"{0:032x}", "tags": ["hat", "azusa_(x)", "new"]},
+        {"set": "other", "md5": f"{1:032x}", "tags": ["hat"]},
+        {"set": "main", "md5": "f" * 32, "tags": ["hat"]},
+    )
     tags = from_imports(images(0, 0), imported, VOCABULARY)
     assert listed(tags, 2) == [
         [("hat", "general"), ("azusa_(x)", "character"), ("new", "general")],
         [],
     ]
     assert len(from_imports(images(0), IMPORTED.empty(), {})) == 0
+
+
+def test_a_category_told_beside_an_import_counts_before_what_a_tagger_knows() -> None:
+    imported = imports(
+        {
+            "set": "main",
+            "md5": f"{0:032x}",
+            "tags": ["me", "hat", "azusa_(x)"],
+            "categories": ["artist", "copyright", ""],
+        }
+    )
+    tags = from_imports(images(0), imported, VOCABULARY)
+    assert listed(tags, 1) == [[("me", "artist"), ("hat", "copyright"), ("azusa_(x)", "character")]]
 
 
 def read_of(labels: list[str], by_image: list[dict[str, float]]) -> Read:

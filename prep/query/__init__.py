@@ -1,0 +1,1 @@
+"""Danbooru's query language: read, written back, tested against tables, split for the site."""
