@@ -174,7 +174,7 @@ def test_the_grid_shows_base_strengths_and_checkpoints_at_the_same_seeds(built: 
         assert text in words
     assert "strength 1 step 2" in words
     assert "step 1 strength 1" in words
-    assert "32 × 48 px, DDIM, 1 steps, guidance 7, seeds 1, 2" in words
+    assert "32 × 48 px, DDIM, 1 steps, guidance 4, seeds 1, 2" in words
     drawn = [alt for alt in re.findall(r'alt="([^"]*)"', built.pages["train"]) if "· seed" in alt]
     assert len(drawn) == len(set(drawn)) == 10  # five models, two seeds
 
