@@ -26,7 +26,7 @@ from prep.demo.world import World
 from prep.download import PART
 from schemas.files import ASIDE, md5_of
 
-POSTS = int(os.environ.get("KIROKU_TEST_POSTS", "150"))
+POSTS = int(os.environ.get("KIROKU_TEST_POSTS", "80"))
 SIZE = 48
 STALL = 12.0  # seconds; longer than the client waits for a byte
 # impatience, so that tests are quick: the manners themselves are tested beside the session
