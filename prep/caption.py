@@ -91,7 +91,7 @@ def _images(dataset: Dataset) -> Images:
     members = dataset.members().group_by(["set", "md5"]).aggregate([("post_id", "min")])
     rows = keepers.select(["set", "md5"]).join(members, ["set", "md5"])
     rows = rows.sort_by([("set", "ascending"), ("md5", "ascending")])
-    posts = dataset.posts.read().select(["id", "score"])
+    posts = dataset.posts.columns("id", "score")
     ids = rows.column("post_id_min")
     place = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
     scores = posts.column("score").combine_chunks().cast(pa.float64()).take(place.combine_chunks())

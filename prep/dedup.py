@@ -29,11 +29,7 @@ class Candidate:
     """An image of one set, with what the keeper is chosen by."""
 
     md5: str
-    score: int
-    pixels: int
-    lossless: bool
-    age: int  # the greater the older: minus the post id; those without this site's come last
-    bytes: int
+    worth: Mapping[str, int]  # by each of the recipe's criteria, the greater the better
     pixel_hash: str | None
     phash: int
     hashed: str  # md5 of the picture that was hashed: its own, or of what replaced it
@@ -142,11 +138,7 @@ def _candidate(
 ) -> Candidate:
     return Candidate(
         md5=image["md5"],
-        score=post.get("score", 0),
-        pixels=image["width"] * image["height"],
-        lossless=image["path"].rpartition(".")[2] in LOSSLESS,
-        age=-post["id"] if post.get("id", 0) > 0 else -(1 << 62),
-        bytes=image["bytes"],
+        worth=worth(image, post.get("score", 0), post.get("id", 0)),
         # of an imported picture the post may describe other bytes: a larger file, an uncut one
         pixel_hash=post.get("pixel_hash") if post.get("md5") == image["md5"] else None,
         phash=hashed["phash"],
@@ -154,16 +146,23 @@ def _candidate(
     )
 
 
+def worth(image: Mapping[str, Any], score: int, post: int) -> dict[str, int]:
+    """Return what an image is worth by each criterion of `dedup.keep`, the greater the better.
+
+    image: its row in the table of images. post: the id of its first post, 0 where it has none.
+    """
+    return {
+        "score": score,
+        "pixels": image["width"] * image["height"],
+        "lossless": image["path"].rpartition(".")[2] in LOSSLESS,
+        "oldest": -post if post > 0 else -(1 << 62),  # those without a post of this site come last
+        "bytes": image["bytes"],
+    }
+
+
 def _preference(candidate: Candidate, dataset: Dataset) -> tuple[object, ...]:
     """Sorts the better keeper first; the md5 settles what the recipe leaves open."""
-    worth = {
-        "score": candidate.score,
-        "pixels": candidate.pixels,
-        "lossless": candidate.lossless,
-        "oldest": candidate.age,
-        "bytes": candidate.bytes,
-    }
-    return (*(-worth[name] for name in dataset.recipe.dedup.keep), candidate.md5)
+    return (*(-candidate.worth[name] for name in dataset.recipe.dedup.keep), candidate.md5)
 
 
 def _group(

@@ -70,7 +70,7 @@ def refresh(dataset: Dataset) -> Seal:
             " run `prep fetch` first"
         )
     with seals.timed(dataset.root, STAGE):
-        known = dataset.posts.read().select(["id", "md5"])
+        known = dataset.posts.columns("id", "md5")
         ids = known["id"].to_pylist()
         pages = []
         with task("fetch: refreshing", len(ids), "posts") as advance:
@@ -121,8 +121,7 @@ def import_sets(dataset: Dataset, names: Collection[str], *, seal: bool) -> Seal
         members = dataset.table(MEMBERS)
         for row in members.filter(pc.is_in(members["set"], rest)).to_pylist():
             listing.members.append((row["set"], row["md5"], row["post_id"]))
-        drops = seals.read_drops(dataset.root, STAGE).drop_columns("stage")
-        earlier = [Drop(**row) for row in drops.filter(pc.is_in(drops["set"], rest)).to_pylist()]
+        earlier = [drop for drop in seals.drops_of(dataset.root, STAGE) if drop.set in others]
         listing.drops += earlier
         listing.rows_in += sum(name in others for name, _, _ in listing.members) + len(earlier)
         _write(dataset, listing)
@@ -167,9 +166,7 @@ def _write(dataset: Dataset, listing: Listing) -> None:
     images = dataset.images
     images.fold()
     dataset.variants.fold()
-    problems = {
-        row["md5"]: row["problem"] for row in images.read().select(["md5", "problem"]).to_pylist()
-    }
+    problems = {row["md5"]: row["problem"] for row in images.columns("problem").to_pylist()}
     excluded = set(dataset.table(EXCLUDED).column("md5").to_pylist())
     known = problems.keys() | excluded | dataset.replacements().keys()
     members = sorted({member for member in listing.members if member[1] in known})
@@ -197,7 +194,7 @@ def _known_posts(
     dataset: Dataset, members: Sequence[tuple[str, str, int]]
 ) -> set[tuple[str, str, int]]:
     """The members; an import without facts beside it has those of a post of the same bytes."""
-    posts = dataset.posts.read().select(["id", "md5"]).sort_by([("id", "descending")])
+    posts = dataset.posts.columns("id", "md5").sort_by([("id", "descending")])
     posts = posts.filter(pc.greater(posts["id"], 0))  # of this site
     by_md5 = dict(zip(posts["md5"].to_pylist(), posts["id"].to_pylist(), strict=True))
     return {(name, md5, post_id or by_md5.get(md5, 0)) for name, md5, post_id in members}

@@ -59,7 +59,7 @@ def chosen(dataset: Dataset, members: Iterable[Member]) -> dict[int, Wanted]:
     """The file of each post among `members`."""
     ids = {post_id for _, _, post_id in members if post_id}
     options = dataset.recipe.fetch
-    posts = dataset.posts.read().select([*FACTS, "duration", "variants"])
+    posts = dataset.posts.columns(*FACTS, "duration", "variants")
     rows = posts.filter(pc.is_in(posts["id"], pa.array(list(ids), pa.int64())))
     return {row["id"]: choose(row, options) for row in rows.to_pylist()}
 
@@ -170,8 +170,8 @@ class _Room:
         needed, free = sum(file.size for file in wanted), self._free()
         if needed > free - RESERVE:
             raise DiskError(
-                f"{len(wanted)} files of {_told(needed)} do not fit: {self._root.resolve()} has"
-                f" {_told(free)} free, of which {_told(RESERVE)} are kept: free some,"
+                f"{len(wanted)} files of {told(needed)} do not fit: {self._root.resolve()} has"
+                f" {told(free)} free, of which {told(RESERVE)} are kept: free some,"
                 " or give a set a limit; then run the command again"
             )
 
@@ -184,7 +184,7 @@ class _Room:
         try:
             if left < RESERVE:
                 raise DiskError(
-                    f"the disk of {self._root.resolve()} is nearly full ({_told(RESERVE)} are kept"
+                    f"the disk of {self._root.resolve()} is nearly full ({told(RESERVE)} are kept"
                     " free): free some, then run the command again; it goes on where it stopped"
                 )
             yield
@@ -202,8 +202,8 @@ def _free_parts(root: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _told(size: int) -> str:
-    """A number of bytes, for a person."""
+def told(size: int) -> str:
+    """Return a number of bytes as a person reads it."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 

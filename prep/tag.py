@@ -122,7 +122,7 @@ def _rows(tagger: Tagger, items: Sequence[tuple[str, Path]]) -> Iterator[pa.Tabl
 
 
 def _problems(dataset: Dataset, key: str) -> list[Drop]:
-    rows = dataset.probabilities(key).read().select(["md5", "problem"]).to_pylist()
+    rows = dataset.probabilities(key).columns("problem").to_pylist()
     return [
         Drop("", row["md5"], "unreadable image", row["problem"]) for row in rows if row["problem"]
     ]

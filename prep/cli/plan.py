@@ -11,6 +11,7 @@ from rich.text import Text
 
 from prep.dataset import Dataset
 from prep.fetch import site_of
+from prep.missing_files import told
 from prep.plan import FetchPlan, ListingPlan, SetPlan, plan
 
 UNKNOWN = "not known"
@@ -94,7 +95,7 @@ def _number(count: int | None) -> str:
 def _bytes(count: int | None) -> str:
     if count is None:
         return UNKNOWN
-    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"
+    return told(count)
 
 
 def _time(seconds: float | None) -> str:

@@ -24,6 +24,7 @@ HEADS = (2, 4, 4, 4)  # of attention at each level; SD1.5 has 8
 VAE_CHANNELS = (16, 32, 80, 96)  # SD1.5 has 128, 256, 512, 512
 WIDTH = 128  # of the text encoder and of cross-attention; SD1.5 has 768
 TEXT_LAYERS = 2  # SD1.5 has 12
+TIMESTEPS = 1000  # of the noise schedule, as in SD1.5
 SCALE = 0.18215  # of latents, as in SD1.5
 QUALITY = ("masterpiece", "best quality", "high quality", "worst quality", "lowres")
 
@@ -72,7 +73,7 @@ def noise_schedule() -> Any:
     from diffusers import DDPMScheduler
 
     return DDPMScheduler(
-        num_train_timesteps=1000,
+        num_train_timesteps=TIMESTEPS,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",

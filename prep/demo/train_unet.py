@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prep.demo.model import Networks, noise_schedule
+from prep.demo.model import TIMESTEPS, Networks, noise_schedule
 from prep.demo.muon import Pair
 from prep.demo.schedule import PARTS, Curve, fit
 
@@ -24,7 +24,6 @@ MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
 DECAY = 0.2  # of the matrices
 AVERAGE = 0.999  # of the moving average; less at first, when there is little to average
 GAMMA = 5.0  # of min-SNR
-TIMESTEPS = 1000  # of the noise schedule
 EMPTY, FEW = 0.1, 0.3  # shares of captions without a tag, and with one to `MOST_FEW`
 MOST_FEW = 3
 

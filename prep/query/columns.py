@@ -66,10 +66,7 @@ class Posts:
 
     def with_tags_like(self, pattern: str) -> Mask:
         """Which posts have a tag of a form in which `*` stands for any letters."""
-        # only "*" is special in a query, only "%" and "_" in what arrow matches by
-        escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        fits = pc.match_like(self._tags, escaped.replace("*", "%"))
-        return self._with(np.flatnonzero(as_mask(fits)))
+        return self._with(np.flatnonzero(like(self._tags, pattern)))
 
     def _with(self, places: np.ndarray) -> Mask:
         mask = np.zeros(self.count, bool)
@@ -95,6 +92,13 @@ class Posts:
         order = np.argsort(codes, kind="stable")
         starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
         return encoded.dictionary, starts, np.concatenate(rows)[order]
+
+
+def like(texts: pa.Array | pa.ChunkedArray, pattern: str) -> Mask:
+    """Which texts are of a form in which `*` alone stands for other letters, for any of them."""
+    # only "*" is special in a query, only "%" and "_" in what arrow matches by
+    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return as_mask(pc.match_like(texts, escaped.replace("*", "%")))
 
 
 def as_mask(values: pa.Array | pa.ChunkedArray) -> Mask:

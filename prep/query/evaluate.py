@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from prep.query import metatags
 from prep.query.ast import And, Metatag, Node, Not, Or, Query, Tag, Wildcard, terms
-from prep.query.columns import Mask, Numbers, Posts, as_mask
+from prep.query.columns import Mask, Numbers, Posts, as_mask, like
 from prep.query.render import text
 from prep.query.values import Span
 from schemas.errors import QueryError
@@ -196,9 +196,7 @@ def _source(node: Metatag, posts: Posts) -> Mask:
     value = node.value.lower()
     if not value or (value == "none" and not node.quoted):
         return _empty(posts)
-    escaped = value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    lowered = pc.utf8_lower(posts.texts("source"))
-    return as_mask(pc.match_like(lowered, escaped.replace("*", "%") + "%"))
+    return like(pc.utf8_lower(posts.texts("source")), f"{value}*")
 
 
 def _empty(posts: Posts) -> Mask:

@@ -7,12 +7,12 @@ from typing import Any
 
 from prep import seals
 from prep.dataset import Dataset
-from prep.dedup import LOSSLESS
+from prep.dedup import worth
 from prep.report.html import Html, count, element, marked, missing, section, together
 from prep.report.page import document, name_of
 from prep.report.pictures import Images
 from schemas.files import write_text
-from schemas.tables import GROUPS, MEMBERS
+from schemas.tables import GROUPS
 
 SHEET = "reports/duplicates.html"
 MOST_GROUPS = 300  # on one sheet: about 5 kB a picture
@@ -146,39 +146,40 @@ def _shown_by(row: Row) -> str:
 def _preferred(dataset: Dataset, own: Row, keeper: Row) -> str:
     """What the keeper was preferred for: the first of the recipe's criteria that parts the two."""
     for name in dataset.recipe.dedup.keep:
-        (theirs, told), (ours, ours_told) = _worth(keeper, name), _worth(own, name)
+        theirs, ours = keeper["worth"][name], own["worth"][name]
         if theirs > ours:
-            return f"{name}: {told} before {ours_told}"
+            return f"{name}: {_said(keeper, name)} before {_said(own, name)}"
         if theirs < ours:
             return "the other was the keeper before this came"
     return "equal by all: the lower md5 was kept"
 
 
-def _worth(one: Row, name: str) -> tuple[int, str]:
-    """An image's rank by one of the recipe's criteria, and how a person says it."""
-    if name == "score":
-        return one["score"], f"score {one['score']}"
-    if name == "pixels":
-        pixels = one["width"] * one["height"]
-        return pixels, f"{pixels / 1e6:.2f} megapixels"
-    if name == "lossless":
-        kind = one["path"].rpartition(".")[2]
-        return kind in LOSSLESS, kind
-    if name == "oldest":
-        first = one["posts"][0] if one["posts"] else 1 << 62
-        return -first, f"post {first}" if one["posts"] else "no post"
-    return one["bytes"], f"{one['bytes']:,} bytes"
+def _said(one: Row, name: str) -> str:
+    """What an image is worth by one of the recipe's criteria, as a person says it."""
+    match name:
+        case "score":
+            return f"score {one['score']}"
+        case "pixels":
+            return f"{one['worth'][name] / 1e6:.2f} megapixels"
+        case "lossless":
+            return str(one["path"].rpartition(".")[2])
+        case "oldest":
+            return f"post {one['posts'][0]}" if one["posts"] else "no post"
+        case _:
+            return f"{one['bytes']:,} bytes"
 
 
 def _facts(dataset: Dataset) -> dict[str, Row]:
-    """What is known of each image, by md5: its file, its posts, and the score of the first."""
+    """What is known of each image, by md5: its file, posts, the first one's score, its worth."""
     scores = {row["id"]: row["score"] for row in dataset.posts.columns("score").to_pylist()}
     posts: dict[str, set[int]] = defaultdict(set)
-    for row in dataset.table(MEMBERS).select(["md5", "post_id"]).to_pylist():
+    for row in dataset.members().select(["md5", "post_id"]).to_pylist():
         if row["post_id"] in scores:
             posts[row["md5"]].add(row["post_id"])
     facts: dict[str, Row] = {}
     for image in dataset.images.read().to_pylist():
         own = sorted(posts[image["md5"]])
-        facts[image["md5"]] = {**image, "posts": own, "score": scores[own[0]] if own else 0}
+        score, first = (scores[own[0]], own[0]) if own else (0, 0)
+        known = {"posts": own, "score": score, "worth": worth(image, score, first)}
+        facts[image["md5"]] = {**image, **known}
     return facts

@@ -88,13 +88,41 @@ def dataset(tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of 48 drawings of the demo's world; 28 are of a character, whom a trigger calls."""
+def add_drawing() -> Callable[..., dict[str, Any]]:
+    """`add_drawing(folder, portrait, side, trigger)`: draw it there; return its manifest row.
+
+    With a trigger, the caption names that in place of the features of the character.
+    """
     from prep.demo.characters import CHARACTERS
     from prep.demo.drawing import draw
+    from prep.demo.portrait import Portrait
+    from schemas.tags import rendered
+
+    def add(folder: Path, portrait: Portrait, side: int, trigger: str) -> dict[str, Any]:
+        written = io.BytesIO()
+        draw(portrait, side, side).save(written, format="PNG")
+        md5 = hashlib.md5(written.getvalue()).hexdigest()
+        (folder / f"images/{md5}.png").write_bytes(written.getvalue())
+        hidden = CHARACTERS[portrait.character].signature if trigger and portrait.character else ()
+        tags = [{"tag": trigger, "category": "trigger", "part": "head"}] * bool(trigger)
+        tags += [
+            {"tag": rendered(tag, escape=False), "category": "general", "part": "flex"}
+            for tag in portrait.tags()
+            if tag not in hidden
+        ]
+        caption = ", ".join(tag["tag"] for tag in tags)
+        return manifest_row(md5, tags=tags, caption=caption, width=side, height=side)
+
+    return add
+
+
+@pytest.fixture(scope="session")
+def drawings(
+    tmp_path_factory: pytest.TempPathFactory, add_drawing: Callable[..., dict[str, Any]]
+) -> Path:
+    """A dataset of 48 drawings of the demo's world; 28 are of a character, whom a trigger calls."""
     from prep.demo.portrait import sample
     from prep.demo.recipes import CHARACTER, TAGGER
-    from schemas.tags import rendered
 
     folder = tmp_path_factory.mktemp("drawings")
     (folder / "images").mkdir()
@@ -102,20 +130,8 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(48):
         is_reg = number >= 28
         portrait = sample(random.Random(number), character="" if is_reg else CHARACTER)
-        written = io.BytesIO()
-        draw(portrait, 96, 96).save(written, format="PNG")
-        md5 = hashlib.md5(written.getvalue()).hexdigest()
-        (folder / f"images/{md5}.png").write_bytes(written.getvalue())
-        hidden = () if is_reg else CHARACTERS[CHARACTER].signature
-        tags = [{"tag": "akari", "category": "trigger", "part": "head"}] * (not is_reg)
-        tags += [
-            {"tag": rendered(tag, escape=False), "category": "general", "part": "flex"}
-            for tag in portrait.tags()
-            if tag not in hidden
-        ]
-        changes = {"tags": tags, "caption": ", ".join(tag["tag"] for tag in tags)}
-        changes |= {"set": "plain" if is_reg else "main", "is_reg": is_reg}
-        rows.append(manifest_row(md5, **changes, width=96, height=96))
+        row = add_drawing(folder, portrait, 96, "" if is_reg else "akari")
+        rows.append(row | {"set": "plain" if is_reg else "main", "is_reg": is_reg})
     MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
     recipe = f"""
 [sets]

@@ -1,9 +1,9 @@
 """Training teaches: the loss falls and the trigger calls its looks, on a model that can draw."""
 
-import io
 import random
-from hashlib import md5
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,14 +12,12 @@ import torch
 from PIL import Image
 
 from prep.demo.characters import CHARACTERS
-from prep.demo.drawing import draw
 from prep.demo.held_out import LEFT_OUT
 from prep.demo.model import ASSETS, SIDE
 from prep.demo.portrait import sample
-from prep.demo.recipes import CHARACTER, TAGGER
+from prep.demo.recipes import CHARACTER, TAGGER, TRIGGER
 from schemas.recipes.train import TrainRecipe
 from schemas.tables import MANIFEST
-from schemas.tags import rendered
 from taggers.images import preprocess
 from taggers.wd14 import load
 from train import train
@@ -29,7 +27,6 @@ from train.run_folder import RunFolder
 from train.setup import Setup, setup
 from train.step import losses_at
 
-TRIGGER = "akari (hoshizora academy)"
 SIGNATURE = CHARACTERS[CHARACTER].signature
 DRAWINGS, TRIPLES, PICTURES = 24, 64, 12
 STEPS = 120
@@ -38,7 +35,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def akari(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def akari(
+    tmp_path_factory: pytest.TempPathFactory, add_drawing: Callable[..., dict[str, Any]]
+) -> Path:
     """A dataset of drawings of one whom the base model has never seen."""
     folder = tmp_path_factory.mktemp("akari")
     (folder / "images").mkdir()
@@ -46,34 +45,7 @@ def akari(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(DRAWINGS):
         rng = random.Random(f"learning {number}")
         portrait = sample(rng, character=CHARACTER, without=LEFT_OUT)
-        written = io.BytesIO()
-        draw(portrait, SIDE, SIDE).save(written, format="PNG")
-        name = md5(written.getvalue()).hexdigest()
-        (folder / f"images/{name}.png").write_bytes(written.getvalue())
-        named = [tag for tag in portrait.tags() if tag not in SIGNATURE]
-        tags = [{"tag": TRIGGER, "category": "trigger", "part": "head"}]
-        tags += [
-            {"tag": rendered(tag, escape=False), "category": "general", "part": "flex"}
-            for tag in named
-        ]
-        rows.append(
-            {
-                "md5": name,
-                "path": f"images/{name}.png",
-                "width": SIDE,
-                "height": SIDE,
-                "set": "main",
-                "split": "train",
-                "group": name,
-                "is_reg": False,
-                "repeats": 1,
-                "weight": 1.0,
-                "rating": "g",
-                "score": 10,
-                "caption": ", ".join(tag["tag"] for tag in tags),
-                "tags": tags,
-            }
-        )
+        rows.append(add_drawing(folder, portrait, SIDE, TRIGGER))
     MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
     return folder
 
