@@ -186,9 +186,9 @@ class BooruSession(requests.Session):
         seconds = asked or _back_off(failing.tries)
         if self._fails_alone(failing, pace):
             raise Unavailable(f"HTTP {status}")
-        if seconds > PATIENCE:
+        if asked is not None and asked > PATIENCE:
             raise SiteError(
-                f"{host} asks us to come back in {_told(seconds)} (HTTP {status}):"
+                f"{host} asks us to come back in {_told(asked)} (HTTP {status}):"
                 " run the command again then; nothing is lost"
             )
         if failing.exceeds_patience(seconds):
