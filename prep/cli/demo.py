@@ -19,7 +19,7 @@ from train.loop import train
 from train.run_folder import RunFolder
 
 PORT = 8765  # always the same, so that `prep fetch` finds the booru when it is started again
-STEPS = 400
+STEPS = 600
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DemoResult:
 
 def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
     """Fetch, dedup, tag, caption, choose, encode and train in `folder`; go on where it stopped."""
-    world = World(recipes.POSTS, recipes.SEED, recipes.SIZE)
+    world = World(recipes.POSTS, recipes.SEED, recipes.SIZE, small=True)
     with running(world, _port(folder)) as site:
         if not (folder / PREP_FILE).is_file():
             write_recipes(folder, recipes.prep_recipe(site.url), recipes.train_recipe(steps))
@@ -48,8 +48,10 @@ def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
         train(recipe, folder, resume=bool(run.states()), overwrite=not run.states())
     page = report(dataset)
     say(f"demo: done. See `prep status {folder}`, and the two recipes in {folder}")
+    port = urlsplit(site.url).port
     say(
-        f"demo: `python -m prep.demo.booru --port {urlsplit(site.url).port}` serves the booru again"
+        f"demo: `python -m prep.demo.booru --small --size {recipes.SIZE} --port {port}` "
+        "serves the booru again"
     )
     return DemoResult(run.adapter, max(run.samples.glob("*.png")), page)
 

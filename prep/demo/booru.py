@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=600, help="how many posts there are")
     parser.add_argument("--seed", type=int, default=0, help="other seeds give other worlds")
     parser.add_argument("--size", type=int, default=512, help="longest side of pictures, pixels")
+    parser.add_argument(
+        "--small", action="store_true", help="only what the demo's base model knows how to draw"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument(
         "--faults", action="store_true", help="storms of 429, cut files, stalls, posts that vanish"
@@ -71,7 +74,8 @@ def main() -> None:
     given = parser.parse_args()
     faults = Faults(given.seed) if given.faults else None
     try:
-        serve(World(given.posts, given.seed, given.size), given.port, given.host, faults)
+        world = World(given.posts, given.seed, given.size, given.small)
+        serve(world, given.port, given.host, faults)
     except SiteError as error:
         parser.exit(error.exit_status, f"{error}\n")
 

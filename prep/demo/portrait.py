@@ -232,10 +232,13 @@ def sample(
             return portrait
 
 
-def variant(portrait: Portrait, rng: random.Random) -> Portrait:
-    """The same picture with another expression or other clothes; all else stays."""
+def variant(
+    portrait: Portrait, rng: random.Random, without: frozenset[str] = frozenset()
+) -> Portrait:
+    """The same picture with another expression or other clothes, none of `without`; all else stays."""
     if rng.random() < 0.5:
-        others = [value for value in SLOTS["expression"] if value != portrait.expression]
+        no = without | {portrait.expression}
+        others = [value for value in SLOTS["expression"] if value not in no]
         return replace(portrait, expression=rng.choice(others))
     hidden = {
         cover
@@ -243,8 +246,8 @@ def variant(portrait: Portrait, rng: random.Random) -> Portrait:
         if slot == "neckwear" and portrait.neckwear in values
         for cover in covers
     }
-    wearable = (v for v in SLOTS["clothes"] if v not in hidden and v != portrait.clothes)
-    return replace(portrait, clothes=rng.choice(list(wearable)))
+    no = without | hidden | {portrait.clothes}
+    return replace(portrait, clothes=rng.choice([v for v in SLOTS["clothes"] if v not in no]))
 
 
 def from_tags(tags: Iterable[str], rng: random.Random) -> Portrait:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from prep.demo.oddities import ENCODINGS
+from prep.demo.held_out import LEFT_OUT
 from prep.demo.portrait import ARTISTS, CHARACTERS, Portrait, sample, variant
 from prep.demo.vocabulary import IMPLICATIONS, META, VOCABULARY
 
@@ -42,6 +43,11 @@ PLAIN = ("jpg", "png", "webp")  # files that copies are made of
 EXTREME = 0.015  # share of posts several times as long as wide, or as wide as long
 ASPECTS = ((2, 3), (3, 4), (1, 1), (4, 3), (16, 9), (5, 7))
 ASPECT_WEIGHTS = (30, 30, 16, 12, 7, 5)
+SMALL_ASPECTS = (
+    (1, 1),
+    (5, 4),
+    (4, 3),
+)  # a square cut out of these shows what a drawing is made of
 UNTAGGED = 0.03  # chance that the site's people overlooked a general tag
 SCORE_MEDIAN, SCORE_SPREAD = 10.0, 1.1  # of the log-normal from which votes are drawn
 EPOCH = datetime(2008, 1, 1, tzinfo=UTC)
@@ -130,15 +136,18 @@ def slot_of(seed: int, id: int) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def make_post(seed: int, size: int, slot: int) -> Post:
-    """The post in a slot. size: about the longest side of its picture, in pixels."""
+def make_post(seed: int, size: int, slot: int, small: bool = False) -> Post:
+    """The post in a slot. size: about the longest side of its picture, in pixels.
+
+    small: nothing is drawn but what the demo's base model knows and what is held out from it.
+    """
     id = post_id(seed, slot)
     rng = random.Random(f"post {seed} {id}")
     encoding, relation, base_slot = _block(seed, slot // BLOCK)[slot % BLOCK]
-    base = make_post(seed, size, base_slot) if base_slot != slot else None
+    base = make_post(seed, size, base_slot, small) if base_slot != slot else None
     hidden = _hidden(rng) if base is None else base.hidden
-    portrait = _portrait(rng, relation, base)
-    shape = _shape(rng, size, relation, base)
+    portrait = _portrait(rng, relation, base, LEFT_OUT if small else frozenset())
+    shape = _shape(rng, size, relation, base, small)
     declared = base is not None and rng.random() < (0.8 if relation == "variant" else 0.5)
     by_category = _tags(rng, portrait, encoding, relation if declared else "", hidden)
     created = _created(rng, slot)
@@ -220,23 +229,30 @@ def _hidden(rng: random.Random) -> str:
     return "banned" if lot < 0.025 else "gold" if lot < 0.045 else ""
 
 
-def _portrait(rng: random.Random, relation: str, base: Post | None) -> Portrait:
+def _portrait(
+    rng: random.Random, relation: str, base: Post | None, without: frozenset[str]
+) -> Portrait:
     if base is not None:
-        return variant(base.portrait, rng) if relation == "variant" else base.portrait
-    others = [name for name in CHARACTERS if name not in POPULAR]
+        return variant(base.portrait, rng, without) if relation == "variant" else base.portrait
+    drawn = [name for name, one in CHARACTERS.items() if without.isdisjoint(one.signature)]
+    popular = [name for name in POPULAR if name in drawn]
+    others = [name for name in drawn if name not in POPULAR]
     lot = rng.random()
-    popular = POPULAR[int(lot / POPULARITY)] if lot < POPULARITY * len(POPULAR) else None
-    character = popular or (rng.choice(others) if lot < 1 - NOBODY else "")
-    return sample(rng, character=character, artist=rng.choice(ARTISTS))
+    known = popular[int(lot / POPULARITY)] if lot < POPULARITY * len(popular) else None
+    character = known or (rng.choice(others) if lot < 1 - NOBODY else "")
+    artist = rng.choice([name for name in ARTISTS if name not in without])
+    return sample(rng, character=character, artist=artist, without=without)
 
 
-def _shape(rng: random.Random, size: int, relation: str, base: Post | None) -> tuple[int, int]:
+def _shape(
+    rng: random.Random, size: int, relation: str, base: Post | None, small: bool
+) -> tuple[int, int]:
     """Width and height in pixels."""
     if base is not None:
         factor = rng.choice((0.5, 0.6, 0.75)) if relation == "resized" else 1.0
         return max(1, round(base.width * factor)), max(1, round(base.height * factor))
-    wide, high = rng.choices(ASPECTS, ASPECT_WEIGHTS)[0]
-    if rng.random() < EXTREME:
+    wide, high = rng.choice(SMALL_ASPECTS) if small else rng.choices(ASPECTS, ASPECT_WEIGHTS)[0]
+    if not small and rng.random() < EXTREME:
         wide, high = rng.choice(((1, 5), (4, 1), (1, 4)))
     longest = size * (rng.uniform(0.75, 1.15) if rng.random() < 0.95 else 0.45)
     scale = longest / max(wide, high)

@@ -27,6 +27,8 @@ def prep_recipe(site: str) -> PrepRecipe:
             "tag": {"taggers": [TAGGER.as_posix()]},
             "caption": {
                 "trigger": TRIGGER,
+                # every image of the character has it, so it would take half of the look
+                "drop": {"categories": ["copyright"]},
                 "collapse": {"tags": "found"},
                 "rename": {"looking at viewer": "lav"},
                 "quality": {"masterpiece": 60, "best quality": 18, "high quality": 6},
@@ -41,7 +43,8 @@ def train_recipe(steps: int) -> TrainRecipe:
         {
             "out": "runs/demo",
             "model": {"path": ASSETS.as_posix(), "clip_skip": 1},
-            "latents": {"resolution": SIDE, "min": 64, "max": 2 * SIDE, "step": 32},
+            # squares alone: the base model has learnt from nothing else
+            "latents": {"resolution": SIDE, "min": SIDE, "max": SIDE, "step": SIDE},
             "adapter": {"dim": 8, "alpha": 8, "blocks": "all"},
             "optimizer": {"lr": 3e-3, "warmup": 10},
             "steps": {"total": steps, "batch": 4},

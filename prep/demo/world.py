@@ -34,14 +34,19 @@ class File:
 
 
 class World:
-    """The posts of one seed. `absent` ids do not exist for now; `rescored` gives posts new scores.
+    """The posts of one seed, `size` pixels or so on the longest side.
+
+    A `small` world has only what the demo's base model knows how to draw, and what is held out from
+    it, in pictures about as high as wide. `absent` ids do not exist for now; `rescored` gives posts new scores.
 
     Both may be changed at any time, also while the world is served: an id taken out of `absent`
     appears among the others as if just uploaded, with the facts and the file it always has.
     """
 
-    def __init__(self, posts: int = 600, seed: int = 0, size: int = 512) -> None:
-        self.seed, self.size = seed, size
+    def __init__(
+        self, posts: int = 600, seed: int = 0, size: int = 512, small: bool = False
+    ) -> None:
+        self.seed, self.size, self.small = seed, size, small
         self.ids = tuple(post_id(seed, slot) for slot in range(posts))  # absent ones included
         self.absent: set[int] = set()
         self.rescored: dict[int, int] = {}
@@ -136,7 +141,7 @@ class World:
             slot = slot_of(self.seed, id)
             if slot is None or slot >= len(self.ids):
                 return None
-            self._posts[id] = make_post(self.seed, self.size, slot)
+            self._posts[id] = make_post(self.seed, self.size, slot, self.small)
         return self._posts[id]
 
     def _note(self, post: Post, data: bytes) -> None:

@@ -55,7 +55,7 @@ def dataset_of(experiment: ExperimentRecipe, arm: str, work: Path, model: Path) 
         elif part.folder == SELF_MADE:
             twin = dataset_of(experiment, _twin(experiment), work, model)
             _self_made(folder / SELF_MADE, model, _reg_captions(twin))
-    with running(World(POSTS, SEED, SIZE)) as site:
+    with running(World(POSTS, SEED, SIZE, small=True)) as site:
         write_text(folder / PREP_FILE, to_toml(prep_recipe(experiment, arm, site.url)))
         chain.run(Dataset.open(folder))
     write_json(folder / DONE, counts(folder))
