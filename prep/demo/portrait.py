@@ -235,7 +235,7 @@ def sample(
 def variant(
     portrait: Portrait, rng: random.Random, without: frozenset[str] = frozenset()
 ) -> Portrait:
-    """The same picture with another expression or other clothes, none of `without`; all else stays."""
+    """The same picture with another expression or clothes, none of `without`; all else stays."""
     if rng.random() < 0.5:
         no = without | {portrait.expression}
         others = [value for value in SLOTS["expression"] if value not in no]

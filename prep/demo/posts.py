@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from prep.demo.oddities import ENCODINGS
 from prep.demo.held_out import LEFT_OUT
+from prep.demo.oddities import ENCODINGS
 from prep.demo.portrait import ARTISTS, CHARACTERS, Portrait, sample, variant
 from prep.demo.vocabulary import IMPLICATIONS, META, VOCABULARY
 
