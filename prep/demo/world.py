@@ -38,8 +38,9 @@ class World:
 
     A `small` world has only what the demo's base model knows how to draw, and what is held out from
     it, in pictures about as high as wide. `absent` ids do not exist for now; `rescored` gives posts
-    new scores. Both may be changed at any time, also while the world is served: an id taken out of `absent`
-    appears among the others as if just uploaded, with the facts and the file it always has.
+    new scores. Both may be changed at any time, also while the world is served: an id taken out of
+    `absent` appears among the others as if just uploaded, with the facts and the file it always
+    has.
     """
 
     def __init__(
