@@ -274,6 +274,36 @@ def report(
     print(report(Dataset.open(dir, changes), run, draw=not no_drawing))
 
 
+@app.command(sort_key=13.5)
+def export(
+    target: Annotated[Path, Parameter(help="The folder to write; it may hold nothing else.")],
+    dir: Folder = HERE,
+    *,
+    to: Literal["kohya", "imagefolder", "jsonl", "txt"],
+    copy: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """Write the images and captions to train on for another program.
+
+    Images are hard links where the file system has them, so that no byte is copied.
+
+    Parameters
+    ----------
+    to
+        kohya: folders such as 2_main, reg apart, a text beside each image. imagefolder: for Hugging
+        Face's datasets. jsonl: all facts, a line for each image. txt: images and texts, no more.
+    copy
+        Copy the images, so that they can be edited where they are.
+    overwrite
+        Write into a folder that holds other things, over those of the same name.
+    """
+    from prep.dataset import Dataset
+    from prep.exports.write import export
+
+    for one in export(Dataset.open(dir), target, to, copy=copy, overwrite=overwrite):
+        print(f"{one.folder}: {one.images} images of {one.name}")
+
+
 @app.command(sort_key=14)
 def doctor(dir: Folder = HERE, *, json: Flag = False) -> int:
     """Say what this machine can do, and what to install where it cannot.

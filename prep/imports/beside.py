@@ -47,6 +47,7 @@ class Folder:
     _texts: dict[str, Path] = field(default_factory=dict)  # by name, folded
     _entries: dict[str, dict[str, Any]] = field(default_factory=dict)  # of lists, by image
     _listed_in: dict[str, str] = field(default_factory=dict)
+    _categories: dict[str, str] = field(default_factory=dict)  # of tags, by `prep export`
     _used: set[str] = field(default_factory=set)
     _told: dict[str, list[str]] = field(default_factory=dict)
     _set: str = ""
@@ -54,11 +55,13 @@ class Folder:
     @classmethod
     def of(cls, name: str, path: Path, files: Iterable[Path]) -> "Folder":
         """Sort the files of the folder of set `name`; its lists are read at once."""
-        images, beside, found_lists = [], {}, []
+        images, beside, found_lists, categories = [], {}, [], []
         for file in files:
             suffix = file.suffix.lower()
             if lists.is_list(file):
                 found_lists.append(file)
+            elif file.name == lists.CATEGORIES:
+                categories.append(file)
             elif suffix in EXTENSIONS:
                 images.append(file)
             elif suffix in BESIDE:
@@ -66,6 +69,8 @@ class Folder:
         folder = cls(path, images, _texts=beside, _set=name)
         for file in lists.in_order(found_lists):
             folder._read_list(file)
+        for file in categories:
+            folder._read_categories(file)
         return folder
 
     def beside(self, image: Path, md5: str, header: Header, site: str) -> Beside:
@@ -75,7 +80,8 @@ class Folder:
         sd-scripts names them speaks for the images that nothing else speaks of.
         """
         relative = image.relative_to(self.path)
-        captions = [self._caption(path) for path in self._beside(relative, TEXTS)]
+        texts = self._beside(relative, TEXTS)
+        captions = [self._caption(path) for path in texts]
         objects = [self._object(path) for path in self._beside(relative, (".json",))]
         size = image.stat().st_size
         found = [
@@ -95,8 +101,11 @@ class Folder:
             if one.post is None:  # else the post has them
                 for category, names in one.by_category.items():
                     tags |= {tag: tags.get(tag) or category for tag in names}
+            for tag, category in one.stated.items():
+                tags[tag] = tags.get(tag) or category
+        tags = {tag: category or self._categories.get(tag, "") for tag, category in tags.items()}
         sentence = " ".join(caption.sentence for caption in captions if caption.sentence)
-        if not (tags or posts or sentence):
+        if not (tags or posts or sentence or texts):  # an empty text says: no tags
             tags = dict.fromkeys(self._by_folder(), "")
             spelt = list(self._by_folder())
         self._note(relative, sentence, captions)
@@ -144,7 +153,7 @@ class Folder:
             return Caption()
         if encoding:
             self._tell(f"captions are not UTF-8 but read as {encoding}", path)
-        return parse(text)
+        return parse(text, self._categories)
 
     def _object(self, path: Path) -> dict[str, Any]:
         try:
@@ -169,6 +178,12 @@ class Folder:
         for name, entry in entries.items():
             self._entries[name] = self._entries.get(name, {}) | entry
             self._listed_in[name] = source
+
+    def _read_categories(self, path: Path) -> None:
+        try:
+            self._categories |= lists.read_categories(path)
+        except lists.NoList as error:
+            self._unread(path, str(error))
 
     def _by_folder(self) -> tuple[str, ...]:
         """The words that sd-scripts would take as the caption: of `4_azusa 1girl` both."""

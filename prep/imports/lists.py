@@ -1,4 +1,6 @@
-"""Captions of many images in one file: sd-scripts' meta_*.json, imagefolder's metadata.jsonl."""
+"""What is said of many images in one file: sd-scripts' meta_*.json, imagefolder's metadata.jsonl,
+and what `prep export` writes: dataset.jsonl, and the categories of a folder's tags.
+"""
 
 import csv
 import io
@@ -10,10 +12,14 @@ from typing import Any
 
 from prep.imports.texts import decoded
 from schemas.tables import read_parquet
+from schemas.tags import CATEGORIES as KNOWN
+from schemas.tags import MADE, canonical
 
 # sd-scripts' files in the order in which its tools write them: a later one knows more
 KOHYA = ("meta_cap.json", "meta_dd.json", "meta_cap_dd.json", "meta_clean.json", "meta_lat.json")
-IMAGEFOLDER = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+DATASET = "dataset.jsonl"  # of `prep export --to jsonl`
+IMAGEFOLDER = ("metadata.jsonl", "metadata.csv", "metadata.parquet", DATASET)
+CATEGORIES = "tag_categories.json"  # a tag's category, for the texts of a folder
 FILE_NAMES = ("file_name", "file", "image")
 
 Entry = Mapping[str, Any]
@@ -27,6 +33,18 @@ class NoList(Exception):
 def is_list(path: Path) -> bool:
     """Whether the file's name is that of a list."""
     return path.name.lower() in (*KOHYA, *IMAGEFOLDER)
+
+
+def read_categories(path: Path) -> dict[str, str]:
+    """Return the category of each canonical tag; what is no known category is left out.
+
+    Raises NoList.
+    """
+    try:
+        said = json.loads(_text(path)).items()
+        return {canonical(str(tag)): kind for tag, kind in said if kind in (*KNOWN, *MADE)}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise NoList(f"{type(error).__name__}: {error}") from None
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:

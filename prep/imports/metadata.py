@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from prep.booru.posts import MD5
 from prep.headers import Header
 from prep.imports.texts import Caption, parse, spaced
-from schemas.tags import CATEGORIES, canonical
+from schemas.tags import CATEGORIES, MADE, canonical
 
 Entry = Mapping[str, Any]
 
@@ -32,6 +32,7 @@ class Metadata:
 
     by_category: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # canonical tags
     tags: tuple[str, ...] = ()  # canonical, of no known category
+    stated: Mapping[str, str] = field(default_factory=dict)  # each tag's category, in order
     caption: Caption = field(default_factory=Caption)
     post: Mapping[str, Any] | None = None  # a row of the table of posts; None where facts lack
 
@@ -39,9 +40,15 @@ class Metadata:
 def read(entry: Entry, site: str, md5: str, header: Header, size: int) -> Metadata:
     """Return what the object says. `site`: the dataset's own; the rest describes the file.
 
-    Known are Danbooru's own JSON, gallery-dl's for its many sites, Grabber's, and plain objects
-    with `tags`, `caption` or `text`.
+    Known are Danbooru's own JSON, gallery-dl's for its many sites, Grabber's, plain objects with
+    `tags`, `caption` or `text`, and what `prep export` writes.
     """
+    if stated := _stated(entry.get("tags")):
+        # a caption beside them is these tags as text: what text cannot say is not read from it
+        post = _post(entry, site, md5, header, size)
+        if post is not None:
+            post |= {name: [] for name in CATEGORIES}
+        return Metadata(stated=stated, post=post)
     by_category = _by_category(entry)
     known = {tag for tags in by_category.values() for tag in tags}
     rest = [tag for tag in _tags(entry.get("tags") or entry.get("tag_string")) if tag not in known]
@@ -54,7 +61,19 @@ def read(entry: Entry, site: str, md5: str, header: Header, size: int) -> Metada
     post = _post(entry, site, md5, header, size)
     if post is not None:
         post |= {name: list(by_category.get(name, ())) for name in CATEGORIES}
-    return Metadata(by_category, tuple(rest), caption, post)
+    return Metadata(by_category, tuple(rest), caption=caption, post=post)
+
+
+def _stated(tags: Any) -> dict[str, str]:
+    """The categories of tags that are objects with a `tag` and a `category`."""
+    if not isinstance(tags, list) or not all(isinstance(one, Mapping) for one in tags):
+        return {}
+    found: dict[str, str] = {}
+    for one in tags:
+        kind = str(one.get("category") or "")
+        if name := canonical(str(one.get("tag") or "")):
+            found.setdefault(name, kind if kind in (*CATEGORIES, *MADE) else "")
+    return found
 
 
 def _by_category(entry: Entry) -> dict[str, tuple[str, ...]]:

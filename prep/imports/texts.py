@@ -1,8 +1,10 @@
 """Captions as other programs write them into text files: to tags, and to sentences apart."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+from schemas.tags import canonical
 
 # byte order marks, the longer ones first: UTF-32's begins with UTF-16's
 MARKS = (
@@ -62,8 +64,8 @@ def decoded(data: bytes) -> tuple[str, str]:
     return data.decode("cp1252", errors="replace"), "Windows-1252"
 
 
-def parse(text: str) -> Caption:
-    """Return the tags and sentences of a caption.
+def parse(text: str, known: Collection[str] = ()) -> Caption:
+    """Return the tags and sentences of a caption. `known` are tags, whatever they read like.
 
     Tags are separated by commas or line ends, or by spaces where there is no comma and words are
     joined by underscores, as a booru writes them. Weights stay in the text of their tag: trainers
@@ -73,11 +75,13 @@ def parse(text: str) -> Caption:
     sentences: list[str] = []
     for line in text.replace(HEAD, ",").splitlines():
         pieces = [piece.strip() for piece in line.split(",")]
-        if len(pieces) == 1 and _spaced(pieces[0]):
+        is_tag = [bool(known) and canonical(piece) in known for piece in pieces]
+        if len(pieces) == 1 and not is_tag[0] and _spaced(pieces[0]):
             pieces = pieces[0].split()
+            is_tag = [False] * len(pieces)
         place = 0
         while place < len(pieces):
-            end = _sentence_end(pieces, place)
+            end = place if is_tag[place] else _sentence_end(pieces, place)
             if end > place:
                 sentences.append(", ".join(filter(None, pieces[place:end])))
             elif pieces[place]:

@@ -212,6 +212,40 @@ def test_images_of_a_kohya_folder_that_nothing_speaks_of_have_its_words(
     assert Dataset.open(root).recipe.sets["main"].repeats == 4
 
 
+def test_an_empty_text_in_a_kohya_folder_says_that_there_are_no_tags(
+    tmp_path: Path, root: Path
+) -> None:
+    source = tmp_path / "4_azusa"
+    picture(source / "a.png").with_suffix(".txt").write_text("\n")
+    assert imported(source, root)["a.png"]["tags"] == []
+
+
+def test_tags_whose_category_the_folder_knows_have_it_and_are_no_sentences(
+    source: Path, root: Path
+) -> None:
+    song = "the song of the girl and her cat"
+    picture(source / "a.png").with_suffix(".txt").write_text(f"azusa, {song}")
+    picture(source / "b.png")
+    stated = [{"tag": "Azusa", "category": "character"}, {"tag": "hat", "category": "nonsense"}]
+    (source / "b.json").write_text(json.dumps({"tags": stated, "caption": "a girl in a hat"}))
+    said = {"azusa": "trigger", song: "copyright", "b": "nonsense"}
+    (source / "tag_categories.json").write_text(json.dumps(said))
+    rows = imported(source, root)
+    assert rows["a.png"]["tags"] == ["azusa", "the_song_of_the_girl_and_her_cat"]
+    assert rows["a.png"]["categories"] == ["trigger", "copyright"]
+    assert (rows["b.png"]["tags"], rows["b.png"]["sentence"]) == (["azusa", "hat"], "")
+    assert rows["b.png"]["categories"] == ["character", ""]
+
+    (source / "tag_categories.json").write_text("[1]")
+    imported(source, root)
+    assert drops(root) == [
+        (
+            "tag_categories.json", "caption that cannot be read",
+            "AttributeError: 'list' object has no attribute 'items'",
+        )
+    ]  # fmt: skip
+
+
 def test_a_changed_caption_is_taken_as_new_tags(source: Path, root: Path) -> None:
     picture(source / "a.png")
     (source / "a.txt").write_text("hat")
