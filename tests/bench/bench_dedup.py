@@ -6,8 +6,8 @@
 `files` draws some pictures at `--long` pixels and saves each many times over as JPEG, mirrored or
 not and at different qualities, until there are `--images` files. It times the bare reduced decode,
 the stage's hashing and grouping, and `PHash().find_duplicates` of imagededup (0.3.3 or later, with
-all its defaults), each end to end over the same files, in that order. imagededup needs torchvision
-for its networks alone and matplotlib for its plots; where they are missing, empty modules stand in.
+all its defaults), each end to end over the same files, in that order. imagededup's networks and,
+where matplotlib is missing, its plots are left out: empty modules stand in.
 
 `index` times `stars` and `near_any` on hashes as images have them: half of the bits set, some of
 them likelier than others, a tenth near-copies, and `--flat` of them a few bits from one of three.
@@ -95,11 +95,10 @@ def dedup(paths: list[Path], bits: int) -> None:
 
 def imagededup() -> type:
     """PHash of imagededup, imported before anything is timed."""
-    for name in ("torchvision", "matplotlib"):
-        if importlib.util.find_spec(name) is None:
-            parts = ("models", "models.vision_transformer", "transforms", "gridspec", "pyplot")
-            for module in (name, *(f"{name}.{part}" for part in parts)):
-                sys.modules[module] = MagicMock()
+    sys.modules |= {f"imagededup.{name}": MagicMock() for name in ("methods.cnn", "utils.models")}
+    if importlib.util.find_spec("matplotlib") is None:
+        for name in ("matplotlib", "matplotlib.gridspec", "matplotlib.pyplot"):
+            sys.modules[name] = MagicMock()
     from imagededup.methods import PHash
 
     return PHash

@@ -47,6 +47,7 @@ def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
         prep["sets"] = sets or prep["sets"]
         train = recipes.train_recipe(steps=2).model_dump(by_alias=True)
         train["model"]["path"] = model.as_posix()
+        train["latents"] |= {"min": 64, "max": 320, "step": 32}  # pictures of any shape, small too
         write_recipes(
             folder,
             type(recipes.prep_recipe(site.url)).model_validate(prep),

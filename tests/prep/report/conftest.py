@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, site: Site, model: Path) -> 
     prep["sets"]["plain"]["limit"] = 12
     settings = recipes.train_recipe(steps=2).model_dump(by_alias=True)
     settings["model"]["path"] = model.as_posix()
-    settings["latents"] |= {"resolution": 64, "min": 32, "max": 96}
+    settings["latents"] |= {"resolution": 64, "min": 32, "max": 96, "step": 32}
     settings["steps"] |= {"batch": 1}
     settings["save"] |= {"every": 1, "keep": 2}
     settings["sample"] |= {
