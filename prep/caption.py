@@ -84,6 +84,17 @@ def found_path(dataset: Dataset) -> Path:
     return dataset.root / FOUND_FEATURES
 
 
+def collapsed(dataset: Dataset) -> list[str]:
+    """Return the features that the trigger stands for now, canonical."""
+    recipe = dataset.recipe.caption
+    if "collapse" not in recipe.rules:
+        return []
+    if recipe.collapse.tags != "found":
+        return [canonical(name) for name in recipe.collapse.tags]
+    path = found_path(dataset)
+    return list(json.loads(path.read_text(encoding="utf-8"))["tags"]) if path.is_file() else []
+
+
 def _images(dataset: Dataset) -> Images:
     """The keepers of every set, with their posts."""
     groups = dataset.table(GROUPS)

@@ -42,7 +42,7 @@ STEPS = (
     Step("dedup", ("fetch",), dedup.inputs, dedup.dedup),
     Step("tag", ("fetch",), tag.inputs, tag.tag),
     Step("caption", ("dedup", "tag"), caption.inputs, caption.caption),
-    Step("reg", ("dedup",), reg.inputs, reg.reg),
+    Step("reg", ("dedup", "caption"), reg.inputs, reg.reg),
     Step("manifest", ("caption", "reg"), manifest.inputs, manifest.manifest, manifest.intact),
 )
 
@@ -57,7 +57,7 @@ FOLDERS = {
     "dedup": ("tables/hashes", "tables/groups.parquet"),
     "tag": ("tables/probs",),
     "caption": ("tables/captions.parquet",),
-    "reg": ("tables/chosen.parquet",),
+    "reg": ("tables/chosen.parquet", "tables/reg_choices.json"),
     "manifest": ("manifest.parquet",),
     "latents": ("latents",),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.cache import Cache
+from prep.query_of import with_queries
 from schemas import replaced, tables
 from schemas.errors import DatasetError
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE, load_prep
@@ -40,8 +41,8 @@ class Dataset:
 
     @cached_property
     def recipe(self) -> PrepRecipe:
-        """prep.toml."""
-        return load_prep(self.root / PREP_FILE, self.changes)
+        """prep.toml, every set with its own query."""
+        return with_queries(load_prep(self.root / PREP_FILE, self.changes))
 
     @property
     def train_file(self) -> Path:

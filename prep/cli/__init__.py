@@ -208,9 +208,17 @@ def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -
 
 
 @app.command(sort_key=8)
-def reg(dir: Folder = HERE, *, changes: Changes = ()) -> None:
-    """Choose regularization images that are near no training image."""
-    _one("reg", dir, changes)
+def reg(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
+    """Choose regularization images that are like the training images, and near none of them.
+
+    Parameters
+    ----------
+    refit
+        Choose all anew.
+    """
+    from prep.reg import reg
+
+    _one("reg", dir, changes, lambda dataset: reg(dataset, refit=refit))
 
 
 @app.command(sort_key=9)

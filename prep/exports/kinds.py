@@ -50,7 +50,8 @@ def fixed_tags(rows: Iterable[Row]) -> int | None:
 
 def with_separators(rows: Iterable[Row]) -> list[str]:
     """Return the tags that hold what separates tags in a text, each once, sorted."""
-    texts = {tag["tag"] for row in rows for tag in row["tags"]}
+    tags = (tag for row in rows for tag in row["tags"] if tag["category"] != "sentence")
+    texts = {tag["tag"] for tag in tags}
     return sorted(text for text in texts if "," in text or "|||" in text)
 
 

@@ -21,6 +21,7 @@ CATEGORY = {name: name for name in CATEGORIES} | {
 OTHER = ("species", "model", "style", "faults", "genre", "medium")  # general tags of other sites
 RATINGS = {"general": "g", "safe": "g", "sensitive": "s", "questionable": "q", "explicit": "e"}
 URLS = ("file_url", "url_file", "url_original", "large_file_url", "sample_url", "url_page")
+SENTENCE = "sentence"  # the category of what is no tag, among those that `prep export` writes
 CAPTIONS = ("caption", "text", "prompt")
 DATES = ("created_at", "date", "updated_at")
 EPOCHS = ("%Y-%m-%d %H:%M:%S", "%a %b %d %H:%M:%S %z %Y")  # gallery-dl's, Gelbooru's
@@ -48,7 +49,7 @@ def read(entry: Entry, site: str, md5: str, header: Header, size: int) -> Metada
         post = _post(entry, site, md5, header, size)
         if post is not None:
             post |= {name: [] for name in CATEGORIES}
-        return Metadata(stated=stated, post=post)
+        return Metadata(stated=stated, caption=_sentence(entry["tags"]), post=post)
     by_category = _by_category(entry)
     known = {tag for tags in by_category.values() for tag in tags}
     rest = [tag for tag in _tags(entry.get("tags") or entry.get("tag_string")) if tag not in known]
@@ -71,9 +72,17 @@ def _stated(tags: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in tags:
         kind = str(one.get("category") or "")
+        if kind == SENTENCE:
+            continue
         if name := canonical(str(one.get("tag") or "")):
             found.setdefault(name, kind if kind in (*CATEGORIES, *MADE) else "")
     return found
+
+
+def _sentence(tags: Iterable[Entry]) -> Caption:
+    """What of tags that are objects is none: a sentence is a caption's part as well."""
+    said = (one.get("text") or one.get("tag") for one in tags if one.get("category") == SENTENCE)
+    return Caption(sentence=" ".join(map(str, filter(None, said))))
 
 
 def _by_category(entry: Entry) -> dict[str, tuple[str, ...]]:

@@ -1,11 +1,9 @@
 """The whole page: head, then the sections as the chain runs. Nothing in it asks for anything."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from prep import seals
-from prep.caption import before_rules, found_path
+from prep.caption import before_rules, collapsed
 from prep.dataset import Dataset
 from prep.report.captions import captions
 from prep.report.drops import fetched
@@ -18,7 +16,6 @@ from prep.report.pictures import Images
 from prep.report.run import Run
 from prep.report.training import training
 from schemas.errors import KirokuError
-from schemas.tags import canonical
 
 STYLE = Path(__file__).parent / "page.css"
 NAV = {
@@ -105,15 +102,7 @@ def _tags_and_captions(dataset: Dataset, images: Images) -> Html:
             section("tags", "Tags", "", missing(note)),
             section("captions", "Captions, before and after the rules", "", missing(note)),
         )
-    found = _found(dataset)
-    collapse = dataset.recipe.caption.collapse.tags
-    collapsed = found if collapse == "found" else [canonical(name) for name in collapse]
+    features = collapsed(dataset)
     return together(
-        tags(dataset, rows, before, collapsed), captions(dataset, images, rows, before, found)
+        tags(dataset, rows, before, features), captions(dataset, images, rows, before, features)
     )
-
-
-def _found(dataset: Dataset) -> Sequence[str]:
-    """The features that were found for the trigger to stand for."""
-    path = found_path(dataset)
-    return json.loads(path.read_text(encoding="utf-8"))["tags"] if path.is_file() else []

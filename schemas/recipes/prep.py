@@ -27,19 +27,29 @@ class SetSection(Section):
     """what to ask the site for"""
     folder: str = Field("", alias="from")
     """or a folder of images, from the dataset folder"""
+    query_of: str = ""
+    """or, for regularization, the query of that set without its first tag: what it is about"""
     role: Literal["train", "reg"] = "train"
     """what the images are for; reg: regularization"""
     repeats: int = Field(1, ge=1)
     """how often each image is seen in an epoch"""
     limit: int = Field(0, ge=0)
     """at most this many images; 0: all"""
+    choose: int = Field(0, ge=0)
+    """of a reg set: how many are chosen; 0: of a query as many as are learnt, of a folder all"""
     weight: float = Field(1.0, ge=0)
     """of the loss of these images"""
 
     @model_validator(mode="after")
     def _one_source(self) -> "SetSection":
-        if bool(self.query.strip()) == bool(self.folder.strip()):
-            raise ValueError("give one of query and from")
+        given = [bool(text.strip()) for text in (self.query, self.folder, self.query_of)]
+        if sum(given) != 1:
+            raise ValueError("give one of query, from and query_of")
+        if self.role != "reg" and (self.choose or self.query_of):
+            key = "choose" if self.choose else "query_of"
+            raise ValueError(f'{key} is for a set with role = "reg"')
+        if self.query_of and not self.limit:
+            raise ValueError("query_of needs a limit: without its first tag a query finds too much")
         return self
 
 
@@ -204,6 +214,13 @@ class CaptionsSection(Section):
         return self
 
 
+class RegSection(Section):
+    """How regularization images are chosen among those of their sets."""
+
+    match: tuple[Literal["tags", "aspect", "size"], ...] = ("tags", "aspect", "size")
+    """in what they are to be like the images to learn from; empty: any will do"""
+
+
 class PrepRecipe(Section):
     """prep.toml: sets, fetch, dedup, tag, caption rules."""
 
@@ -213,6 +230,7 @@ class PrepRecipe(Section):
     dedup: DedupSection = DedupSection()
     tag: TagSection = TagSection()
     caption: CaptionsSection = CaptionsSection()
+    reg: RegSection = RegSection()
 
     @field_validator("sets")
     @classmethod
@@ -222,4 +240,9 @@ class PrepRecipe(Section):
                 raise ValueError(f'set "{name}": names are lower-case letters, digits, "-" and "_"')
         if all(section.role == "reg" for section in sets.values()):
             raise ValueError("no set to train on: every set has role reg")
+        for name, section in sets.items():
+            if section.query_of and section.query_of not in sets:
+                raise ValueError(f'set "{name}": query_of names no set of this file')
+            if section.query_of and not sets[section.query_of].query:
+                raise ValueError(f'set "{name}": the set that query_of names has no query')
         return sets

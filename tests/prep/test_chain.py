@@ -306,7 +306,8 @@ def test_duplicates_are_near_their_keeper_and_the_best_is_kept(
 def test_regularization_shares_no_near_duplicate_with_the_training_set(
     site: Site, make_dataset: Callable[..., Path]
 ) -> None:
-    folder = make_dataset(site, main={"query": CHARACTER}, plain={"query": "1girl", "role": "reg"})
+    plain = {"query": "1girl", "role": "reg", "choose": 1000}
+    folder = make_dataset(site, main={"query": CHARACTER}, plain=plain)
     run(folder)
     dataset = Dataset.open(folder)
     manifest = MANIFEST.read(folder / "manifest.parquet").to_pylist()
@@ -315,7 +316,7 @@ def test_regularization_shares_no_near_duplicate_with_the_training_set(
     reg = [hashes[row["md5"]] for row in manifest if row["is_reg"]]
     assert min((a ^ b).bit_count() for a in learnt for b in reg) > 4
     reasons = {drop["reason"] for drop in seals.read_drops(folder, "reg").to_pylist()}
-    assert reasons == {"near a training image"}
+    assert reasons == {"near a training image", "has the trigger's tag"}
 
 
 def test_the_manifest_reads_alike_in_pyarrow_pandas_and_datasets(

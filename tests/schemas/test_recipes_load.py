@@ -229,9 +229,12 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
         ("caption = 3\n" + SETS, 'prep.toml line 1: "caption" is 3; it must be a table'),
         (
             SETS + 'other = { query = "a", from = "b" }\n',
-            "prep.toml line 3: sets.other: give one of query and from",
+            "prep.toml line 3: sets.other: give one of query, from and query_of",
         ),
-        (SETS + "other = {}\n", "prep.toml line 3: sets.other: give one of query and from"),
+        (
+            SETS + "other = {}\n",
+            "prep.toml line 3: sets.other: give one of query, from and query_of",
+        ),
         (
             '[sets]\nplain = { query = "a", role = "reg" }\n',
             "prep.toml line 1: sets: no set to train on: every set has role reg",

@@ -40,7 +40,7 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
     SetSection: st.one_of(
         st.fixed_dictionaries({"query": odd.filter(str.strip)}),
         st.fixed_dictionaries({"from": odd.filter(str.strip)}),
-    ).map(lambda given: {"query": "", "from": "", **given}),
+    ).map(lambda given: {"query": "", "from": "", "query_of": "", "choose": 0, **given}),
     FetchSection: st.fixed_dictionaries(
         {
             "site": st.just("http://booru:3000"),
