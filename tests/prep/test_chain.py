@@ -316,7 +316,7 @@ def test_regularization_shares_no_near_duplicate_with_the_training_set(
     reg = [hashes[row["md5"]] for row in manifest if row["is_reg"]]
     assert min((a ^ b).bit_count() for a in learnt for b in reg) > 4
     reasons = {drop["reason"] for drop in seals.read_drops(folder, "reg").to_pylist()}
-    assert reasons == {"near a training image", "has the trigger's tag"}
+    assert reasons == {"near a training image"}
 
 
 def test_the_manifest_reads_alike_in_pyarrow_pandas_and_datasets(
