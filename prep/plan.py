@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.booru.client import ABOVE_ALL, PAGE, BooruClient
+from prep.booru.client import ABOVE_ALL, NUMBERED_PAGES, PAGE, BooruClient
 from prep.dataset import Dataset
 from prep.listing import read_page, read_queries, splits_of
-from prep.query.ast import clauses
+from prep.query.ast import Not, clauses
 from prep.query.render import render, text
 from prep.query.split import Split
 from schemas.progress import task
@@ -189,6 +189,8 @@ def _sampled(
 def _pages(found: Split, posts: int | None, sample: _Sample) -> int | None:
     """Requests that a listing takes: its pages and the empty one, or as many as the limit wants."""
     all_of_them = None if posts is None else math.ceil(posts / PAGE) + 1
+    if found.ordered and all_of_them is not None:
+        all_of_them = min(all_of_them, NUMBERED_PAGES)
     if not found.stops_early or not sample.usable:
         return all_of_them
     enough = math.ceil(found.limit / sample.usable_share / PAGE)
@@ -205,8 +207,12 @@ def _notes(found: Split, counts: Sequence[int | None]) -> list[str]:
     elif order and not found.limit:
         notes.append(f"order:{order} changes nothing without a limit")
     for part, count in zip(found.parts, counts, strict=True):
-        if not clauses(part.sent):
-            notes.append("every post of the site is listed: name a tag that all wanted posts have")
+        asked = clauses(part.sent)
+        if not found.stops_early and all(isinstance(clause, Not) for clause in asked):
+            but = f' but for "{text(part.sent)}"' if asked else ""
+            notes.append(
+                f"every post of the site{but} is listed: name a tag that all wanted posts have"
+            )
         if count is None:
             notes.append(f'the site takes too long to count "{text(part.sent)}"')
     return notes
