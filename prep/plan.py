@@ -16,7 +16,7 @@ from prep.query.ast import Not, clauses
 from prep.query.render import render, text
 from prep.query.split import Split
 from schemas.progress import task
-from schemas.tables import MEMBERS
+from schemas.tables import MEMBERS, TWINS, Table
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,9 @@ def _set_plan(
         usable = min(usable, found.limit)
     elif found.limit:
         usable = found.limit
-    held = _held(dataset, name)
-    files = None if usable is None else max(usable - held, 0)
+    held = _rows(dataset, MEMBERS, name)
+    # of posts with the pixels of one that is here none is downloaded
+    files = None if usable is None else max(usable - held - _rows(dataset, TWINS, name), 0)
     sizes = [size for sample in samples for size in sample.sizes]
     mean = sum(sizes) / len(sizes) if sizes else 0.0
     return SetPlan(
@@ -218,10 +219,9 @@ def _notes(found: Split, counts: Sequence[int | None]) -> list[str]:
     return notes
 
 
-def _held(dataset: Dataset, name: str) -> int:
-    """How many images of this set are here already."""
-    members = dataset.table(MEMBERS)
-    return int(pc.sum(pc.equal(members["set"], name)).as_py() or 0)
+def _rows(dataset: Dataset, table: Table, name: str) -> int:
+    """How many rows of a table are of this set."""
+    return int(pc.sum(pc.equal(dataset.table(table)["set"], name)).as_py() or 0)
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
