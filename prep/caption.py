@@ -118,10 +118,14 @@ def _images(dataset: Dataset) -> Images:
 
 
 def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:
-    """The images that a keeper stands for, with their posts, and which of `images` it is."""
-    groups = dataset.table(GROUPS)
-    groups = groups.filter(pc.not_equal(groups.column("md5"), groups.column("keeper")))
-    rows = groups.select(["set", "md5", "keeper"]).join(dataset.members(), ["set", "md5"])
+    """The images that a keeper stands for, with their posts, and which of `images` it is.
+
+    Posts of the keeper's own pixels, whose files were never fetched, are among them.
+    """
+    groups = dataset.table(GROUPS).select(["set", "md5", "keeper"])
+    others = groups.filter(pc.not_equal(groups.column("md5"), groups.column("keeper")))
+    twins = groups.join(dataset.twins(), ["set", "md5"], join_type="inner")
+    rows = pa.concat_tables([others.join(dataset.members(), ["set", "md5"]), twins])
     rows = rows.sort_by([("set", "ascending"), ("md5", "ascending"), ("post_id", "ascending")])
     sets, md5s = rows.column("set").to_pylist(), rows.column("md5").to_pylist()
     place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}

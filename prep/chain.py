@@ -53,6 +53,8 @@ FOLDERS = {
         "tables/images",
         "tables/variants",
         "tables/members.parquet",
+        "tables/twins.parquet",
+        "tables/shown.parquet",
     ),
     "dedup": ("tables/hashes", "tables/groups.parquet"),
     "tag": ("tables/probs",),

@@ -87,6 +87,10 @@ class Dataset:
         """Who is a member of what, by the image that stands for each post now."""
         return replaced.resolved(self.table(tables.MEMBERS), self.replacements())
 
+    def twins(self) -> pa.Table:
+        """Posts whose files were not fetched, by the image that stands for each one now."""
+        return replaced.resolved(self.table(tables.TWINS), self.replacements())
+
     def imported(self) -> pa.Table:
         """What was imported, by the image that stands for each one now."""
         return replaced.resolved(self.table(tables.IMPORTED), self.replacements())

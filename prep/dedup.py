@@ -106,7 +106,10 @@ def _candidates(dataset: Dataset, drops: list[Drop]) -> dict[str, list[Candidate
             image = {**images.get(md5, images[stands]), "md5": md5}
             found[name].setdefault(md5, _candidate(image, post, hashed))
     return {
-        name: sorted(candidates.values(), key=lambda one: _preference(one, dataset))
+        name: sorted(
+            candidates.values(),
+            key=lambda one: preference(one.worth, one.md5, dataset.recipe.dedup.keep),
+        )
         for name, candidates in found.items()
     }
 
@@ -160,9 +163,9 @@ def worth(image: Mapping[str, Any], score: int, post: int) -> dict[str, int]:
     }
 
 
-def _preference(candidate: Candidate, dataset: Dataset) -> tuple[object, ...]:
-    """Sorts the better keeper first; the md5 settles what the recipe leaves open."""
-    return (*(-candidate.worth[name] for name in dataset.recipe.dedup.keep), candidate.md5)
+def preference(worth: Mapping[str, int], md5: str, keep: Iterable[str]) -> tuple[object, ...]:
+    """Sort the better keeper first; the md5 settles what the recipe leaves open."""
+    return (*(-worth[name] for name in keep), md5)
 
 
 def _group(
@@ -203,7 +206,8 @@ def _judge(dataset: Dataset, candidates: list[Candidate], places: hamming.Indice
 def _with_families(dataset: Dataset, rows: Iterable[Mapping[str, object]]) -> pa.Table:
     groups = pa.Table.from_pylist(list(rows), schema=GROUPS.schema)
     posts = dataset.posts.columns("id", "parent_id")
-    family = families(posts, dataset.members(), groups)
+    # a post whose file was not fetched has parents and children too
+    family = families(posts, pa.concat_tables([dataset.members(), dataset.twins()]), groups)
     column = pa.array([family.get(md5) for md5 in groups["md5"].to_pylist()], pa.int64())
     return groups.set_column(groups.schema.get_field_index("family"), "family", column)
 

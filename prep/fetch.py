@@ -1,24 +1,24 @@
 """From queries and folders to images on disk: list, download, verify, import, refresh."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import missing_files, seals
-from prep.booru import posts as booru_posts
+from prep import missing_files, seals, vanished
 from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
+from prep.download import Download
 from prep.folder import set_state
 from prep.headers import ANIMATED
 from prep.listing import Listing, beside, changed, collect, import_set
 from prep.seals import Drop, Seal
+from prep.twins import twins_of
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
-from schemas.progress import say, task
-from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, VANISHED
+from schemas.progress import say
+from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, TWINS
 
 STAGE = "fetch"
 
@@ -49,6 +49,7 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
     with seals.timed(dataset.root, STAGE):
         client = site_of(dataset)
         listing = collect(dataset, client)
+        vanished.note(dataset, client, listing)
         if pages := [*beside(dataset, listing), *listing.pages]:
             dataset.posts.append(changed(dataset, pages))
             dataset.posts.fold()
@@ -70,25 +71,15 @@ def refresh(dataset: Dataset) -> Seal:
             " run `prep fetch` first"
         )
     with seals.timed(dataset.root, STAGE):
-        known = dataset.posts.columns("id", "md5")
-        ids = known["id"].to_pylist()
-        pages = []
-        with task("fetch: refreshing", len(ids), "posts") as advance:
-            for page in site_of(dataset).by_id(ids):
-                pages.append(booru_posts.rows(page))
-                advance(len(page))
+        known = dataset.posts.columns("id")["id"].to_pylist()
+        ids = [id for id in known if id > 0]  # of this site
+        pages, gone = vanished.by_id(site_of(dataset), ids, "fetch: refreshing")
         if pages:
             dataset.posts.append(changed(dataset, pages))
             dataset.posts.fold()
-        seen = pa.concat_arrays(
-            [page["id"].combine_chunks() for page in pages] or [pa.array([], pa.int64())]
-        )
-        gone = known.filter(pc.invert(pc.is_in(known["id"], seen))).rename_columns(
-            ["post_id", "md5"]
-        )
-        VANISHED.write(dataset.path_of(VANISHED), gone)
-        if gone.num_rows:
-            say(f"fetch: {gone.num_rows} posts are no longer on the site; their images stay")
+        vanished.mark(dataset, gone)
+        if gone:
+            say(f"fetch: {len(gone)} posts are no longer on the site; their images stay")
         return seals.write_seal(
             dataset.root,
             STAGE,
@@ -121,6 +112,9 @@ def import_sets(dataset: Dataset, names: Collection[str], *, seal: bool) -> Seal
         members = dataset.table(MEMBERS)
         for row in members.filter(pc.is_in(members["set"], rest)).to_pylist():
             listing.members.append((row["set"], row["md5"], row["post_id"]))
+        twins = dataset.table(TWINS)
+        for row in twins.filter(pc.is_in(twins["set"], rest)).to_pylist():
+            listing.twins.append((row["set"], row["md5"], row["post_id"]))
         earlier = [drop for drop in seals.drops_of(dataset.root, STAGE) if drop.set in others]
         listing.drops += earlier
         listing.rows_in += sum(name in others for name, _, _ in listing.members) + len(earlier)
@@ -143,22 +137,36 @@ def site_of(dataset: Dataset) -> BooruClient:
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
     """Download what is not here; then every member is known by the md5 of its image."""
     queried = {name for name, part in dataset.recipe.sets.items() if part.query}
-    files = missing_files.chosen(dataset, [one for one in listing.members if one[0] in queried])
-    held = missing_files.images_of(dataset, files)
-    # a post may be in two sets, its file is one
-    missing = {file.post_md5: file for id, file in files.items() if id not in held}
-    failed = missing_files.download_all(dataset, client.session, list(missing.values()))
-    listing.drops += [
-        Drop(name, f"post {post_id}", failed[md5].reason, failed[md5].detail)
-        for name, md5, post_id in listing.members
-        if md5 in failed and name in queried
-    ]
-    held = missing_files.images_of(dataset, files)
-    listing.members = [
-        (name, held[post_id] if name in queried else md5, post_id)
-        for name, md5, post_id in listing.members
-        if name not in queried or post_id in held
-    ]
+    files = missing_files.chosen(
+        dataset, {post for name, _, post in listing.members if name in queried}
+    )
+    twins = twins_of(dataset, files)
+    held = missing_files.images_of(dataset, {**files, **twins.elsewhere})
+    failed: dict[int, Download] = {}
+    missing = [post for post in files if post not in held]
+    while wanted := twins.wanted(missing, held):
+        # a post may be in two sets, its file is one
+        named = {files[post].post_md5: files[post] for post in wanted}
+        outcomes = missing_files.download_all(dataset, client.session, list(named.values()))
+        for post in wanted:
+            outcome = outcomes[files[post].post_md5]
+            if outcome.reason:
+                failed[post] = outcome
+            else:
+                held[post] = outcome.md5
+                twins.came(outcome)
+        missing = [post for post in missing if post not in held and post not in failed]
+    lent = twins.settle(listing, held, queried)
+    given_way = {(name, post) for name, _, post in listing.twins}
+    listed, listing.members = listing.members, []
+    for name, md5, post in listed:
+        if name not in queried:
+            listing.members.append((name, md5, post))
+        elif image := held.get(post) or lent.get((name, post)):
+            listing.members.append((name, image, post))
+        elif (name, post) not in given_way:
+            why = failed[post]
+            listing.drops.append(Drop(name, f"post {post}", why.reason, why.detail))
 
 
 def _write(dataset: Dataset, listing: Listing) -> None:
@@ -177,14 +185,9 @@ def _write(dataset: Dataset, listing: Listing) -> None:
         if (problem := problems.get(md5))
     ]
     sound = [m for m in members if problems.get(m[1]) is None]
-    table = pa.Table.from_pylist(
-        [
-            {"set": name, "md5": md5, "post_id": post_id}
-            for name, md5, post_id in _known_posts(dataset, sound)
-        ],
-        schema=MEMBERS.schema,
-    )
-    MEMBERS.write(dataset.path_of(MEMBERS), table)
+    for table, rows in ((MEMBERS, _known_posts(dataset, sound)), (TWINS, listing.twins)):
+        named = [{"set": name, "md5": md5, "post_id": post} for name, md5, post in rows]
+        table.write(dataset.path_of(table), pa.Table.from_pylist(named, schema=table.schema))
     IMPORTED.write(
         dataset.path_of(IMPORTED), pa.Table.from_pylist(listing.imported, schema=IMPORTED.schema)
     )
@@ -217,5 +220,6 @@ def _reason(problem: str) -> tuple[str, str]:
 
 
 def _output(dataset: Dataset) -> str:
-    set_wide: list[Path] = [dataset.path_of(MEMBERS), dataset.path_of(IMPORTED)]
-    return fingerprint(dataset.posts.digest(), dataset.images.digest(), sha256_of(*set_wide))
+    set_wide = [dataset.path_of(table) for table in (MEMBERS, IMPORTED, TWINS)]
+    there = [path for path in set_wide if path.exists()]  # an earlier version knew no twins
+    return fingerprint(dataset.posts.digest(), dataset.images.digest(), sha256_of(*there))

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from prep.imports.layout import Part, parts, seen_from
 from prep.imports.trigger import leading
+from prep.query.ast import Query, Tag, clauses
+from prep.query.parse import parse
 from schemas.errors import DatasetError, UsageError
 from schemas.files import write_text
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE
@@ -79,18 +81,19 @@ def init(
     """Write prep.toml and train.toml; return their paths. An existing recipe is never replaced.
 
     `trigger` is found when it is not given: from the query, or as the tag that leads the captions
-    of all images of a folder. Raises UsageError or DatasetError.
+    of all images of a folder. Raises UsageError, QueryError or DatasetError.
     """
     if bool(query.strip()) == bool(source):
         raise UsageError("give one of --query and --from: where should the images come from?")
     if source is not None and not source.is_dir():
         raise DatasetError(f"{source} is no folder: --from takes a folder of images")
+    asked = parse(query) if query.strip() else None
     kind = KINDS[like]
     found = _parts(source) if source else []
     name = trigger
     if kind.triggered and not trigger:
         learnt = [part.folder for part in found if part.role == "train"]
-        name = leading(learnt) if source else _subject(query)
+        name = _subject(asked) if asked else leading(learnt)
     prep = _prep(folder, kind, query, found, site, name)
     # a folder is named from where the person stands, but read from where train.toml lies
     base = seen_from(folder, Path(base)) if base and Path(base).is_dir() else base
@@ -148,11 +151,7 @@ def _train(kind: Kind, base: str, trigger: str, name: str) -> TrainRecipe:
     )
 
 
-def _subject(query: str) -> str:
+def _subject(query: Query) -> str:
     """The first plain tag of a query, as words: what the pictures have in common."""
-    tags = [
-        word
-        for word in query.split()
-        if word[0] not in "-~(" and word.lower() != "or" and word.count("(") == word.count(")")
-    ]
-    return next((tag.replace("_", " ") for tag in tags if ":" not in tag and "*" not in tag), "")
+    tags = (node.name for node in clauses(query.where) if isinstance(node, Tag))
+    return next((name.replace("_", " ") for name in tags), "")

@@ -22,7 +22,7 @@ from prep.seals import Drop
 from schemas.errors import QueryError
 from schemas.progress import say, task
 from schemas.recipes.prep import FetchSection, SetSection
-from schemas.tables import IMPORTED, MEMBERS, POSTS
+from schemas.tables import IMPORTED, MEMBERS, POSTS, SHOWN, VANISHED
 
 ROWS_COMPARED = 2048  # posts compared with what we hold at a time: bounds the memory
 
@@ -37,6 +37,9 @@ class Listing:
     beside: list[dict[str, object]] = field(default_factory=list)  # posts' facts beside imports
     drops: list[Drop] = field(default_factory=list)
     rows_in: int = 0
+    shown: list[tuple[str, int]] = field(default_factory=list)  # set, id of each post taken
+    unseen: set[int] = field(default_factory=set)  # posts shown before, less those on any page
+    twins: list[tuple[str, str, int]] = field(default_factory=list)  # set, md5 that stands, post
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ def collect(dataset: Dataset, client: BooruClient) -> Listing:
     recipe, now = dataset.recipe, datetime.now(UTC)
     queries = read_queries(recipe.sets)
     splits = splits_of(client, recipe.sets, queries, now)
-    listing = Listing()
+    known = (dataset.table(SHOWN), dataset.table(VANISHED))
+    listing = Listing(unseen={id for rows in known for id in rows["post_id"].to_pylist()})
     for name in recipe.sets:
         if name in splits:
             _list(client, name, splits[name], recipe.fetch, now, listing)
@@ -139,6 +143,7 @@ def _list(
             for page in client.posts(found.asked(part), ordered=found.ordered):
                 advance(len(page))
                 listed += len(page)
+                listing.unseen.difference_update(post["id"] for post in page)
                 rows, new = read_page(page, part, options, now)
                 new = [post for post in new if post.id not in posts]
                 usable += sum(post.unusable is None for post in new)
@@ -201,6 +206,7 @@ def _take(
         tables = [_rows_of(kept, rows) for rows in tables]
     listing.pages += tables
     listing.rows_in += len(kept)
+    listing.shown += [(name, id) for id in kept]
 
 
 def _rows_of(ids: Sequence[int], rows: pa.Table) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +27,6 @@ RESERVE = 1_000_000_000  # bytes of the disk that stay free: tables and other pr
 STILL = ("jpg", "png", "webp", "avif")
 ENLARGED = "full"  # the site's conversion of an original to jpg, no smaller than that
 FACTS = ("id", "md5", "file_ext", "file_url", "file_size", "width", "height")
-
-Member = tuple[str, str, int]  # set, md5 of the post's original, post id
 
 
 def choose(post: Mapping[str, Any], options: FetchSection) -> Wanted:
@@ -55,9 +53,10 @@ def choose(post: Mapping[str, Any], options: FetchSection) -> Wanted:
     return min([*enough, original], key=lambda one: one.width * one.height)
 
 
-def chosen(dataset: Dataset, members: Iterable[Member]) -> dict[int, Wanted]:
-    """The file of each post among `members`."""
-    ids = {post_id for _, _, post_id in members if post_id}
+def chosen(dataset: Dataset, ids: Collection[int]) -> dict[int, Wanted]:
+    """The file of each of these posts."""
+    if not ids:
+        return {}
     options = dataset.recipe.fetch
     posts = dataset.posts.columns(*FACTS, "duration", "variants")
     rows = posts.filter(pc.is_in(posts["id"], pa.array(list(ids), pa.int64())))
@@ -80,7 +79,7 @@ def images_of(dataset: Dataset, files: Mapping[int, Wanted]) -> dict[int, str]:
 def download_all(
     dataset: Dataset, session: BooruSession, wanted: Sequence[Wanted]
 ) -> dict[str, Download]:
-    """Download in threads and keep the rows as they come; return what failed, by the post's md5.
+    """Download in threads and keep the rows as they come; return what became of each, by its md5.
 
     Raises DiskError before the disk is full and SiteError when the host cannot be had; what came
     until then is kept, and the next run goes on with it.
@@ -89,7 +88,7 @@ def download_all(
         return {}
     room = _Room(dataset.root)
     room.check(wanted)
-    failed: dict[str, Download] = {}
+    outcomes: dict[str, Download] = {}
     kept = _Kept(dataset)
 
     def one(file: Wanted) -> Download:
@@ -104,9 +103,8 @@ def download_all(
             for job in as_completed(jobs):
                 outcome = job.result()
                 jobs.discard(job)
-                if outcome.reason:
-                    failed[outcome.wanted.post_md5] = outcome
-                else:
+                outcomes[outcome.wanted.post_md5] = outcome
+                if not outcome.reason:
                     kept.add(outcome)
                 in_a_row = in_a_row + 1 if outcome.reason == "download failed" else 0
                 if in_a_row == FAILED_IN_A_ROW:
@@ -122,7 +120,7 @@ def download_all(
         pool.shutdown()
         kept.add_finished(jobs)
         kept.flush()
-    return failed
+    return outcomes
 
 
 class _Kept:

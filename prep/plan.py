@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.booru.client import ABOVE_ALL, PAGE, BooruClient
+from prep.booru.client import ABOVE_ALL, NUMBERED_PAGES, PAGE, BooruClient
 from prep.dataset import Dataset
 from prep.listing import read_page, read_queries, splits_of
-from prep.query.ast import clauses
+from prep.query.ast import Not, clauses
 from prep.query.render import render, text
 from prep.query.split import Split
 from schemas.progress import task
-from schemas.tables import MEMBERS
+from schemas.tables import MEMBERS, TWINS, Table
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,9 @@ def _set_plan(
         usable = min(usable, found.limit)
     elif found.limit:
         usable = found.limit
-    held = _held(dataset, name)
-    files = None if usable is None else max(usable - held, 0)
+    held = _rows(dataset, MEMBERS, name)
+    # of posts with the pixels of one that is here none is downloaded
+    files = None if usable is None else max(usable - held - _rows(dataset, TWINS, name), 0)
     sizes = [size for sample in samples for size in sample.sizes]
     mean = sum(sizes) / len(sizes) if sizes else 0.0
     return SetPlan(
@@ -189,6 +190,8 @@ def _sampled(
 def _pages(found: Split, posts: int | None, sample: _Sample) -> int | None:
     """Requests that a listing takes: its pages and the empty one, or as many as the limit wants."""
     all_of_them = None if posts is None else math.ceil(posts / PAGE) + 1
+    if found.ordered and all_of_them is not None:
+        all_of_them = min(all_of_them, NUMBERED_PAGES)
     if not found.stops_early or not sample.usable:
         return all_of_them
     enough = math.ceil(found.limit / sample.usable_share / PAGE)
@@ -205,17 +208,20 @@ def _notes(found: Split, counts: Sequence[int | None]) -> list[str]:
     elif order and not found.limit:
         notes.append(f"order:{order} changes nothing without a limit")
     for part, count in zip(found.parts, counts, strict=True):
-        if not clauses(part.sent):
-            notes.append("every post of the site is listed: name a tag that all wanted posts have")
+        asked = clauses(part.sent)
+        if not found.stops_early and all(isinstance(clause, Not) for clause in asked):
+            but = f' but for "{text(part.sent)}"' if asked else ""
+            notes.append(
+                f"every post of the site{but} is listed: name a tag that all wanted posts have"
+            )
         if count is None:
             notes.append(f'the site takes too long to count "{text(part.sent)}"')
     return notes
 
 
-def _held(dataset: Dataset, name: str) -> int:
-    """How many images of this set are here already."""
-    members = dataset.table(MEMBERS)
-    return int(pc.sum(pc.equal(members["set"], name)).as_py() or 0)
+def _rows(dataset: Dataset, table: Table, name: str) -> int:
+    """How many rows of a table are of this set."""
+    return int(pc.sum(pc.equal(dataset.table(table)["set"], name)).as_py() or 0)
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

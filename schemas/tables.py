@@ -223,6 +223,30 @@ MEMBERS = Table(
     key=("set", "md5", "post_id"),
 )
 
+TWINS = Table(
+    "twins",  # posts of the same pixels as another, whose own files were not fetched
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("md5", pa.string()),  # of the image that stands for the post
+            _column("post_id", pa.int64()),
+        ]
+    ),
+    key=("set", "post_id"),
+)
+
+SHOWN = Table(
+    "shown",  # what each set's query brought when it was last listed, and what vanished since
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("query", pa.string()),
+            _column("post_id", pa.int64()),
+        ]
+    ),
+    key=("set", "post_id"),
+)
+
 HASHES = Table(
     "hashes",
     pa.schema(

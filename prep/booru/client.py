@@ -13,7 +13,7 @@ from prep.booru.statuses import NotFoundOnSite
 from schemas.errors import SiteError
 
 PAGE = 200  # the most posts that a page holds
-NUMBERED_PAGES = 1000  # the most pages that may be asked for by number
+NUMBERED_PAGES = 1000  # the most that any account may ask for by number
 ABOVE_ALL = 2**31 - 1  # no post has an id above it
 FILES_BURST = 4
 TAG_LIMITS = {"anonymous": 2, "restricted": 2, "member": 2, "gold": 6}  # tags in a search
@@ -62,8 +62,8 @@ class BooruClient:
         """Yield pages of posts that answer to `query`, newest first, until the empty page.
 
         Short pages occur in the middle, because hidden posts are taken out, and end nothing.
-        ordered: as the query's `order:` says, which works with numbered pages only: the site ends
-        them after 200,000 posts.
+        ordered: as the query's `order:` says, which works with numbered pages only. We ask for
+        no more of them than any account may, 200,000 posts, whatever this account's level.
         """
         if ordered:
             for number in range(1, NUMBERED_PAGES + 1):

@@ -94,6 +94,9 @@ def fetch(
 
     if restore and refresh:
         raise UsageError("give one of --restore and --refresh: the latter downloads nothing")
+    if (plan or json) and (restore or refresh):
+        asked, other = "--plan" if plan else "--json", "--restore" if restore else "--refresh"
+        raise UsageError(f"give one of {asked} and {other}: a plan brings and changes nothing")
     if plan or json:
         from prep.cli import plan as page
 

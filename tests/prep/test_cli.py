@@ -76,6 +76,16 @@ def test_what_downloads_and_what_does_not_are_not_asked_for_together(
     )
 
 
+@pytest.mark.parametrize("asked", ["--plan", "--json"])
+@pytest.mark.parametrize("other", ["--restore", "--refresh"])
+def test_a_plan_is_asked_for_alone(say: Say, tmp_path: Path, asked: str, other: str) -> None:
+    assert say("fetch", tmp_path, asked, other) == (
+        2,
+        "",
+        f"prep: give one of {asked} and {other}: a plan brings and changes nothing",
+    )
+
+
 def test_an_unknown_key_is_refused_with_its_line(say: Say, tmp_path: Path) -> None:
     write(tmp_path, '[sets]\nmain = { query = "a" }\n\n[dedup]\nbit = 4\n')
     assert say("run", tmp_path) == (

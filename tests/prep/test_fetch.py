@@ -47,8 +47,9 @@ def test_the_smallest_version_that_suffices_is_an_image_of_its_own(
     posts = {post.id: post for post in usable(small.world)}
     members = dataset.table(MEMBERS).to_pylist()
     assert {member["post_id"] for member in members} == {
-        post.id for post in posts.values() if not post.duration
-    }
+        post.id for post in posts.values()
+        if not post.duration and post.relation != "pixel twin"  # of which the better post is here
+    }  # fmt: skip
     for member in members:
         image = images[member["md5"]]
         width, height = variant_size(posts[member["post_id"]], "180x180")

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from prep.init import BASE, KINDS, Like, init
-from schemas.errors import DatasetError, KirokuError, UsageError
+from schemas.errors import DatasetError, KirokuError, QueryError, UsageError
 from schemas.recipes.load import load_prep, load_train
 
 
@@ -57,7 +57,8 @@ def test_a_folder_of_images_is_named_from_the_dataset(tmp_path: Path) -> None:
         ("azusa_(blue_archive) -comic score:>=3", "azusa (blue archive)"),
         ("-comic hat", "hat"),
         ("~a ~b or *_hat rating:g", ""),
-        ("or (a b) hat", "hat"),
+        ("(re:zero a) hat", "re:zero"),
+        ("-(a b) Fate_(series) hat", "fate (series)"),
     ],
 )
 def test_the_first_plain_tag_of_a_query_is_the_trigger(
@@ -100,6 +101,30 @@ def test_one_place_for_the_images_must_be_given(tmp_path: Path, options: Any) ->
     told = refused(tmp_path / "set", **options)
     assert type(told) is UsageError
     assert str(told) == "give one of --query and --from: where should the images come from?"
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        (
+            "hat scoer:>3",
+            'query "hat scoer:>3": at character 5: there is no metatag "scoer:";'
+            ' did you mean "score:"? (a tag of that name: unaliased:scoer:>3)',
+        ),
+        (
+            "or (a b) hat",
+            'query "or (a b) hat": at character 1: "or" stands between two things:'
+            " write one on each side",
+        ),
+    ],
+)
+def test_a_query_that_cannot_be_read_is_refused_before_anything_is_written(
+    tmp_path: Path, query: str, sentence: str
+) -> None:
+    told = refused(tmp_path / "set", query=query)
+    assert type(told) is QueryError
+    assert str(told) == sentence
     assert not (tmp_path / "set").exists()
 
 

@@ -98,6 +98,27 @@ def test_a_listing_of_the_whole_site_is_told(
     ]
 
 
+@pytest.mark.parametrize(
+    ("query", "note"),
+    [
+        ("-smile *_hair", 'every post of the site but for "-smile" is listed:'),
+        ("-smile -hat", 'every post of the site but for "-smile -hat" is listed:'),
+        ("-rating:e", 'every post of the site but for "-rating:e" is listed:'),
+        ("*_hair order:score limit:3", "every post of the site is listed:"),
+        ("*_hair limit:3", None),  # the listing ends with the third
+        ("hat -smile", None),
+        ("score:>5 *_hair", None),
+    ],
+)
+def test_a_query_that_names_nothing_that_posts_must_have_is_told(
+    make_folder: Make, site: Site, capsys: pytest.CaptureFixture[str], query: str, note: str | None
+) -> None:
+    plan = planned(make_folder(site, main={"query": query}), capsys)
+    (main,) = plan["sets"]  # type: ignore[misc]
+    told = [one for one in main["notes"] if one.startswith("every post")]
+    assert told == ([f"{note} name a tag that all wanted posts have"] if note else [])
+
+
 def test_json_alone_is_the_plan_too(
     make_folder: Make, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from prep.dataset import Dataset
 from prep.seals import read_seal
 from prep.tag import index_path, labels_path
 from schemas.files import write_json, write_text
-from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS, POSTS, PROBABILITIES
+from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS, POSTS, PROBABILITIES, TWINS
 
 CSV = "tag_id,name,category,count\n1,hat,0,9\n2,long_hair,0,9\n3,azusa_(x),4,9\n"
 A, B, C, D = (letter * 32 for letter in "abcd")
@@ -101,6 +101,23 @@ def test_a_keeper_takes_its_duplicates_tags_where_the_recipe_says_so(root: Path)
     assert alone == {A: "hat, belt, me", C: "azusa (x), hat", D: "hat, solo"}
     merged = captions(root, BARE, "caption.source=booru", "dedup.merge_tags=true")
     assert merged == {**alone, A: "hat, belt, me, gloves"}
+
+
+def test_a_keeper_takes_the_tags_of_posts_whose_files_were_never_fetched(root: Path) -> None:
+    dataset = Dataset.open(root)
+    posts = {**POST, "id": 8, "score": 1, "general": ["hat", "scarf"]}, {
+        **POST, "id": 9, "score": 1, "general": ["solo", "boots"]
+    }  # fmt: skip
+    dataset.posts.append(rows(POSTS, *posts))
+    # of the pixels of the keeper's duplicate, and of an image that stands alone
+    twins = {"set": "main", "md5": B, "post_id": 8}, {"set": "plain", "md5": D, "post_id": 9}
+    TWINS.write(dataset.path_of(TWINS), rows(TWINS, *twins))
+    alone = captions(root, BARE, "caption.source=booru")
+    assert alone == {A: "hat, belt, me", C: "azusa (x), hat", D: "hat, solo"}
+    merged = captions(root, BARE, "caption.source=booru", "dedup.merge_tags=true")
+    assert merged == {
+        A: "hat, belt, me, gloves, scarf", C: "azusa (x), hat", D: "hat, solo, boots"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
