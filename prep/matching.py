@@ -87,8 +87,8 @@ class _Rows:
             parts.append((kind.row, kind.column + width, weight, kind.wanted))
             width += len(kind.wanted)
         row, column, weight, wanted = map(np.concatenate, zip(*parts, strict=True))
-        along = np.bincount(row, (weight * wanted)[column], count)
-        norm = np.bincount(row, weight[column], count)
+        along = _sums(row, (weight * wanted)[column], count)
+        norm = _sums(row, weight[column], count)
         return cls(_grouped(row, column, count), _grouped(column, row, width), weight, along, norm)
 
     def with_all(self, image: int) -> Floats:
@@ -98,7 +98,7 @@ class _Rows:
         if not lists:
             return np.zeros(len(self.norm))
         weights = np.repeat(self.weight[columns], [len(one) for one in lists])
-        return np.bincount(np.concatenate(lists), weights, len(self.norm))
+        return _sums(np.concatenate(lists), weights, len(self.norm))
 
 
 def _choose(rows: _Rows, chosen: Bools, number: int) -> None:
@@ -124,6 +124,11 @@ def _choose(rows: _Rows, chosen: Bools, number: int) -> None:
         if change[best] < stays - 1e-9:
             chosen[place], chosen[best] = False, True
             total = without + rows.with_all(best)
+
+
+def _sums(key: Ints, weights: Floats, count: int) -> Floats:
+    """The sum of the weights of each key from 0 to `count`."""
+    return np.bincount(key, weights, count).astype(np.float64, copy=False)
 
 
 def _grouped(key: Ints, value: Ints, count: int) -> list[Ints]:
