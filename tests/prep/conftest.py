@@ -12,9 +12,20 @@ from prep.demo.model import build_model
 from prep.demo.site import Site
 from prep.demo.world import World
 from prep.init import write_recipes
+from schemas import progress
 from schemas.recipes.load import PREP_FILE
 
 MakeDataset = Callable[..., Path]
+
+
+@pytest.fixture
+def told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], list[str]]:
+    """`told()`: the lines that a person running a command has seen since it was last asked."""
+    monkeypatch.setattr(progress, "_console", None)
+    progress.show()
+    return lambda: capsys.readouterr().err.splitlines()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,6 @@ import pytest
 from prep import manifest, seals
 from prep.dataset import Dataset
 from prep.reg import choices_of, choices_path, reg
-from schemas import progress
 from schemas.errors import DataError, RecipeError
 from schemas.recipes.load import load_prep
 from schemas.tables import CAPTIONS, CHOSEN, GROUPS, HASHES, IMAGES, MANIFEST, MEMBERS
@@ -131,10 +130,8 @@ def share(built: Built, md5s: list[str], tag: str) -> float:
 
 
 def test_as_many_are_chosen_as_are_learnt_and_they_have_the_same_tags(
-    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make: Make, told: Callable[[], list[str]]
 ) -> None:
-    monkeypatch.setattr(progress, "_console", None)
-    progress.show()
     built = make()
     seal = reg(built.dataset)
     chosen = built.chosen()
@@ -146,10 +143,9 @@ def test_as_many_are_chosen_as_are_learnt_and_they_have_the_same_tags(
     assert (choice.candidates, choice.chosen, set(choice.distance)) == (400, 40, set(kinds))
     for one in choice.distance.values():
         assert one.chosen <= one.random / 2
-    told = capsys.readouterr().err.splitlines()
     distances = [(kind, choice.distance[kind]) for kind in kinds]
     figures = [f"{kind} {d.chosen:.2f} (at random {d.random:.2f})" for kind, d in distances]
-    assert told == [
+    assert told() == [
         f"reg plain: 40 of 400 chosen; distance from what is learnt: {', '.join(figures)}"
     ]
 
@@ -295,18 +291,14 @@ def test_the_same_tables_give_the_same_choice_byte_for_byte(make: Make) -> None:
 
 
 def test_frequent_tags_that_no_candidate_has_are_told(
-    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make: Make, told: Callable[[], list[str]]
 ) -> None:
     built = make(learnt=10, pool=60)
     for number in range(10):
         built.retag(f"{number:032x}", "1girl", "halo", *(["gun"] if number < 5 else []))
-    monkeypatch.setattr(progress, "_console", None)
-    progress.show()
     reg(built.dataset)
     assert choices_of(built.dataset)["plain"].missing == ["halo", "gun"]
-    assert (
-        capsys.readouterr().err.splitlines()[-1] == "reg plain: no image of the set has halo, gun"
-    )
+    assert told()[-1] == "reg plain: no image of the set has halo, gun"
 
 
 def test_a_damaged_account_of_the_choice_is_told(make: Make) -> None:

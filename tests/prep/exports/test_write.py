@@ -16,7 +16,6 @@ from prep.cli import app
 from prep.dataset import Dataset
 from prep.exports.kinds import KINDS, Kind, fixed_tags
 from prep.exports.write import LIST, export
-from schemas import progress
 from schemas.command import run
 from schemas.errors import DatasetError
 from schemas.files import md5_of
@@ -47,13 +46,9 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[], list[str]]:
-    """The lines that a person has seen so far, but for progress."""
-    monkeypatch.setattr(progress, "_console", None)
-    progress.show()
-    return lambda: [line for line in capsys.readouterr().err.splitlines() if " files, " not in line]
+def told(told: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """The lines that a person has seen, but for progress."""
+    return lambda: [line for line in told() if " files, " not in line]
 
 
 def files(folder: Path) -> list[str]:

@@ -14,7 +14,6 @@ from prep.dataset import Dataset
 from prep.fetch import fetch
 from prep.init import init
 from prep.seals import read_drops
-from schemas import progress
 from schemas.tables import IMPORTED, MEMBERS
 
 POST = {
@@ -58,15 +57,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[], list[str]]:
-    """The lines about imports that a person has seen so far."""
-    monkeypatch.setattr(progress, "_console", None)
-    progress.show()
-    return lambda: [
-        line for line in capsys.readouterr().err.splitlines() if line.startswith("import ")
-    ]
+def told(told: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """The lines about imports that a person has seen."""
+    return lambda: [line for line in told() if line.startswith("import ")]
 
 
 @pytest.mark.parametrize(
