@@ -11,7 +11,6 @@ from prep.cli.steps import ALL
 from prep.dataset import Dataset
 from prep.demo import recipes
 from prep.demo.booru import running
-from prep.demo.world import World
 from prep.init import write_recipes
 from schemas.progress import say
 from schemas.recipes.load import PREP_FILE, load_prep, load_train
@@ -33,8 +32,7 @@ class DemoResult:
 
 def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
     """Fetch, dedup, tag, caption, choose, encode and train in `folder`; go on where it stopped."""
-    world = World(recipes.POSTS, recipes.SEED, recipes.SIZE, small=True)
-    with running(world, _port(folder)) as site:
+    with running(recipes.world(), _port(folder)) as site:
         if not (folder / PREP_FILE).is_file():
             write_recipes(folder, recipes.prep_recipe(site.url), recipes.train_recipe(steps))
         dataset = Dataset.open(folder)

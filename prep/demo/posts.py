@@ -43,11 +43,8 @@ PLAIN = ("jpg", "png", "webp")  # files that copies are made of
 EXTREME = 0.015  # share of posts several times as long as wide, or as wide as long
 ASPECTS = ((2, 3), (3, 4), (1, 1), (4, 3), (16, 9), (5, 7))
 ASPECT_WEIGHTS = (30, 30, 16, 12, 7, 5)
-SMALL_ASPECTS = (
-    (1, 1),
-    (5, 4),
-    (4, 3),
-)  # a square cut out of these shows what a drawing is made of
+# the middle of a drawing has all that matters only where it is no higher than wide
+SMALL_ASPECTS = ((1, 1), (5, 4), (4, 3))
 UNTAGGED = 0.03  # chance that the site's people overlooked a general tag
 SCORE_MEDIAN, SCORE_SPREAD = 10.0, 1.1  # of the log-normal from which votes are drawn
 EPOCH = datetime(2008, 1, 1, tzinfo=UTC)

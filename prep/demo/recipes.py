@@ -1,8 +1,9 @@
-"""The demo's two recipes: a character of the embedded booru, with regularization images."""
+"""The demo's two recipes, a character with regularization images, and the world they draw on."""
 
 from pathlib import Path
 
 from prep.demo.model import ASSETS, SIDE
+from prep.demo.world import World
 from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.train import TrainRecipe
 
@@ -11,6 +12,11 @@ COPYRIGHT = "hoshizora_academy"
 TRIGGER = "akari (hoshizora academy)"
 POSTS, SEED, SIZE = 600, 0, 384  # of the world that the demo's booru serves
 TAGGER = Path(__file__).parent / "assets" / "tagger"
+
+
+def world() -> World:
+    """What the demo's booru serves: a world that the demo's base model knows."""
+    return World(POSTS, SEED, SIZE, small=True)
 
 
 def prep_recipe(site: str) -> PrepRecipe:

@@ -10,8 +10,7 @@ from prep import chain
 from prep.dataset import Dataset
 from prep.demo.booru import running
 from prep.demo.model import SIDE
-from prep.demo.recipes import POSTS, SEED, SIZE, TAGGER
-from prep.demo.world import World
+from prep.demo.recipes import POSTS, SEED, SIZE, TAGGER, world
 from schemas import progress
 from schemas.errors import RecipeError
 from schemas.files import fingerprint, write_json, write_text
@@ -55,7 +54,7 @@ def dataset_of(experiment: ExperimentRecipe, arm: str, work: Path, model: Path) 
         elif part.folder == SELF_MADE:
             twin = dataset_of(experiment, _twin(experiment), work, model)
             _self_made(folder / SELF_MADE, model, _reg_captions(twin))
-    with running(World(POSTS, SEED, SIZE, small=True)) as site:
+    with running(world()) as site:
         write_text(folder / PREP_FILE, to_toml(prep_recipe(experiment, arm, site.url)))
         chain.run(Dataset.open(folder))
     write_json(folder / DONE, counts(folder))
