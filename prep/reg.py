@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +37,8 @@ class Choice:
     candidates: int
     chosen: int
     distance: Mapping[str, Distance]  # by what is matched
-    missing: Sequence[str] = ()  # frequent tags of what is learnt that no candidate has
+    missing: Sequence[str]  # frequent tags of what is learnt that no candidate has
+    fitted: str  # what it was made by; while that stays, so does the choice
 
 
 def inputs(dataset: Dataset) -> str:
@@ -71,6 +71,8 @@ def reg(dataset: Dataset, *, refit: bool = False) -> Seal:
         candidates, drops = _candidates(dataset, groups, captions)
         earlier = {} if refit else _earlier(dataset)
         came = dataset.originals()
+        train = pa.array(list(dataset.sets("train")), pa.string())
+        learnt = captions.filter(pc.is_in(captions["set"], value_set=train))
         chosen: list[dict[str, str]] = []
         choices: dict[str, Choice] = {}
         for name in dataset.sets("reg"):
@@ -80,7 +82,8 @@ def reg(dataset: Dataset, *, refit: bool = False) -> Seal:
                 for place, md5 in enumerate(md5s)
                 if came.get(md5, md5) in earlier.get(name, ())
             ]
-            picked, choices[name] = _choose(dataset, captions, name, md5s, held)
+            own = captions.filter(pc.equal(captions["set"], name))
+            picked, choices[name] = _choose(dataset, name, own, learnt, md5s, held)
             chosen += [{"set": name, "md5": md5s[place]} for place in np.flatnonzero(picked)]
             drops += [Drop(name, md5s[place], WORSE) for place in np.flatnonzero(~picked)]
         path = dataset.path_of(CHOSEN)
@@ -110,6 +113,7 @@ def choices_of(dataset: Dataset) -> dict[str, Choice]:
                 one["chosen"],
                 {kind: Distance(**distance) for kind, distance in one["distance"].items()},
                 one["missing"],
+                one["fitted"],
             )
             for name, one in stored.items()
         }
@@ -166,18 +170,23 @@ def _named(dataset: Dataset, captions: pa.Table) -> set[tuple[str, str]]:
 
 
 def _choose(
-    dataset: Dataset, captions: pa.Table, name: str, md5s: Sequence[str], held: Sequence[int]
+    dataset: Dataset,
+    name: str,
+    own: pa.Table,
+    learnt: pa.Table,
+    md5s: Sequence[str],
+    held: Sequence[int],
 ) -> tuple[matching.Bools, Choice]:
-    """Choose among the candidates of one set; those `held` were chosen before."""
-    train = pa.array(list(dataset.sets("train")), pa.string())
-    learnt = captions.filter(pc.is_in(captions["set"], value_set=train))
+    """Choose among the candidates of one set, by its own captions and those of what is learnt.
+
+    Those `held` were chosen before.
+    """
     number = _number(dataset, name, learnt.num_rows) or len(md5s)
     number = min(len(md5s), max(number, len(held)))
-    own = captions.filter(pc.equal(captions["set"], name))
     own = own.take(pc.index_in(pa.array(md5s, pa.string()), value_set=own["md5"].combine_chunks()))
     kinds, missing = features(dataset, own, learnt)
     picked, distance = matching.select(kinds, len(md5s), number, held)
-    choice = Choice(len(md5s), int(picked.sum()), distance, missing)
+    choice = Choice(len(md5s), int(picked.sum()), distance, missing, _policy(dataset, name))
     _tell(name, choice)
     return picked, choice
 
@@ -210,22 +219,21 @@ def _keep_choices(dataset: Dataset, choices: Mapping[str, Choice]) -> None:
             kind: {"chosen": round(one.chosen, 6), "random": round(one.random, 6)}
             for kind, one in choice.distance.items()
         }
-        fitted = _policy(dataset, name)
-        stored[name] = {**asdict(choice), "distance": rounded, "fitted": fitted}
+        stored[name] = {**asdict(choice), "distance": rounded}
     write_json(choices_path(dataset), stored)
 
 
 def _earlier(dataset: Dataset) -> dict[str, set[str]]:
     """What was chosen before by the same policy, by set, as it came."""
     came = dataset.originals()
-    path = choices_path(dataset)
-    stored: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {
+        name: set()
+        for name, choice in choices_of(dataset).items()
+        if name in dataset.recipe.sets and choice.fitted == _policy(dataset, name)
+    }
     for row in dataset.table(CHOSEN).to_pylist():
-        name = row["set"]
-        known = name in dataset.recipe.sets and stored.get(name, {}).get("fitted")
-        if known and known == _policy(dataset, name):
-            found.setdefault(name, set()).add(came.get(row["md5"], row["md5"]))
+        if row["set"] in found:
+            found[row["set"]].add(came.get(row["md5"], row["md5"]))
     return found
 
 
