@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from schemas.errors import RecipeError
+from schemas.recipes.blank import blanks
 from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
@@ -67,6 +68,9 @@ def _load(path: Path, kind: type[Recipe], changes: Sequence[str]) -> Recipe:
     changed: dict[tuple[str, ...], str] = {}
     for change in changes:
         changed[_apply(values, change)] = change
+    for where, what in blanks(values):
+        key = ".".join(where)
+        raise RecipeError(f'{_source(path, text, where, changed)}: fill in "{key}": {what}')
     try:
         # JSON's strict mode: "16" is no number, true is no 1, but a list may fill a tuple
         return kind.model_validate_json(json.dumps(values, default=str), strict=True)

@@ -138,6 +138,45 @@ def evaluate(
         show.evaluation(found, RunFolder(run).evaluated)
 
 
+@app.command
+def convert(
+    source: Annotated[Path | None, Parameter(show_default=False)] = None,
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> None:
+    """Turn a training with sd-scripts into a recipe: train convert FILE > train.toml
+
+    Takes an `accelerate launch ... train_network.py ...` command line, as it is quoted on Windows
+    or elsewhere, or a TOML file of --config_file or --dataset_config.
+
+    Parameters
+    ----------
+    source
+        The file; standard input when not given.
+    json
+        Print the recipe and what became of everything else as one JSON object.
+    """
+    import sys
+    from dataclasses import asdict
+    from json import dumps
+
+    from schemas.errors import UsageError
+    from train.convert import convert
+
+    try:
+        text = sys.stdin.read() if source is None else source.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"{source} is missing: name a file, or paste a command") from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise UsageError(f"{source} is no text: name a file with a command or TOML") from None
+    found = convert(text, Path() if source is None else source.parent)
+    if json:
+        print(dumps(asdict(found), ensure_ascii=False, indent=1))
+    else:
+        print(found.text(), end="")
+
+
 def main() -> int:
     """Run the command; return its exit status."""
     return run(app)
