@@ -9,8 +9,8 @@ import re
 CATEGORIES = ("general", "artist", "copyright", "character", "meta")  # the site's own
 MADE = ("trigger", "quality", "rating")  # those that rules add
 
-# Faces are pictures, not words: the tags of the WD14 vocabularies whose underscore stays when
-# others become spaces. (A rule by length would miss four of them.)
+# Faces are pictures, not words: the names whose underscore stays when others become spaces, in all
+# programs that write tags so. (A rule by length would miss four of them.)
 KAOMOJI = frozenset(
     (
         "0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9",
@@ -40,7 +40,7 @@ def rendered(tag: str, *, escape: bool) -> str:
 
     `escape` writes parentheses as `\\(` and `\\)`, which UIs need where they mean weights.
     """
-    return escaped(tag if tag in KAOMOJI else tag.replace("_", " "), escape)
+    return escaped(tag if _is_face(tag) else tag.replace("_", " "), escape)
 
 
 def escaped(text: str, escape: bool) -> str:
@@ -51,3 +51,8 @@ def escaped(text: str, escape: bool) -> str:
 def split(text: str) -> list[str]:
     """Return the tags of a comma-separated text in canonical form, each once, in order."""
     return list(dict.fromkeys(filter(None, map(canonical, text.split(",")))))
+
+
+def _is_face(tag: str) -> bool:
+    """Whether the tag is a face: one of the known ones, or signs alone, such as `;_;`."""
+    return tag in KAOMOJI or not any(character.isalnum() for character in tag)

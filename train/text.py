@@ -6,7 +6,6 @@ unless it alone is longer than a chunk. The user interfaces split long prompts i
 what is trained is what is asked for later.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-CHUNK = 75  # tokens of a chunk, without the begin and end token
+from schemas.tags import plain
 
-_ESCAPE = re.compile(r"\\([()\[\]{}\\])")
+CHUNK = 75  # tokens of a chunk, without the begin and end token
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,8 @@ class Tokens:
     def _of(self, text: str) -> tuple[int, ...]:
         # White space always parts CLIP's tokens, so a caption's are its tags' in a row.
         if text not in self._known:
-            # A backslash before a bracket is how prompts tell a tag's own from emphasis.
-            plain = _ESCAPE.sub(r"\1", text)
-            ids = self._tokenizer(plain, add_special_tokens=False, verbose=False).input_ids
+            # prompts escape a tag's own parentheses; what is learnt is the tag
+            ids = self._tokenizer(plain(text), add_special_tokens=False, verbose=False).input_ids
             self._known[text] = tuple(ids)
         return self._known[text]
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.recipes.train import ModelSection
+from schemas.tags import rendered
 from train.model import find_model
 from train.text import CHUNK, Tokens, encode, ordered_tags
 
@@ -37,6 +38,15 @@ def test_a_short_caption_is_what_the_tokenizer_makes_of_the_whole_text(
 def test_escaped_brackets_are_the_tags_own(tokens: Tokens) -> None:
     escaped, plain = tokens.prompt(r"azusa \(a\), hat"), tokens.prompt("azusa (a), hat")
     assert np.array_equal(escaped.ids, plain.ids)
+
+
+def test_a_face_keeps_its_own_backslash_escaped_or_not(tokens: Tokens, tokenizer: Any) -> None:
+    escaped, plain = (
+        tokens.prompt(rendered("\\(^o^)/", escape=escape)).ids[0].tolist()
+        for escape in (True, False)
+    )
+    assert escaped == plain
+    assert plain[: plain.index(tokenizer.eos_token_id) + 1] == tokenizer("\\(^o^)/").input_ids
 
 
 def test_no_tag_is_cut_in_two_and_lost_tags_are_counted(tokens: Tokens, tokenizer: Any) -> None:
