@@ -11,18 +11,18 @@ import pyarrow.compute as pc
 from prep import seals
 from prep.captions import sources
 from prep.captions.columns import BOORU, TAGGER, Images, Ints, Tags
+from prep.captions.combined import Read, names_of
 from prep.captions.render import render
 from prep.captions.rules import find_features, rules_of
 from prep.dataset import Dataset
+from prep.probabilities import keys_of, reads_of, warn_of_unknown
 from prep.seals import Seal
-from prep.tag import keys_of, labels_path
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
 from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS
-from schemas.tags import CATEGORIES, canonical, plain
-from taggers.vocabulary import read_labels
+from schemas.tags import canonical, plain
 
 STAGE = "caption"
 
@@ -147,7 +147,7 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     booru = _from_booru(dataset, images, reads)
     if options == "booru" or not reads:
         return booru.once()
-    _warn_of_unknown(dataset, reads)
+    warn_of_unknown(dataset.recipe.tag.threshold, reads)
     tagger = sources.from_taggers(reads, dataset.recipe.tag)
     if options == "taggers":
         return tagger
@@ -155,14 +155,9 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     return both.where(both.source == (BOORU | TAGGER)) if options == "intersection" else both
 
 
-def _from_booru(dataset: Dataset, images: Images, reads: list[sources.Read]) -> Tags:
+def _from_booru(dataset: Dataset, images: Images, reads: list[Read]) -> Tags:
     """The tags of posts and of imported text files."""
-    categories = {
-        canonical(label.name): label.category
-        for read in reads
-        for label in read.labels
-        if label.category in CATEGORIES
-    }
+    categories = names_of(reads)
     posts, imported = dataset.posts.read(), dataset.imported()
     tags = sources.together(
         sources.from_booru(images, posts), sources.from_imports(images, imported, categories)
@@ -182,40 +177,14 @@ def _spellings(recipe: CaptionsSection) -> dict[str, str]:
     return {canonical(text): plain(text) for text in added}
 
 
-def _warn_of_unknown(dataset: Dataset, reads: list[sources.Read]) -> None:
-    """A misspelt tag in the thresholds would otherwise do nothing, in silence."""
-    known = {canonical(label.name) for read in reads for label in read.labels}
-    for name in dataset.recipe.tag.threshold:
-        if canonical(name) not in known:
-            say(f'caption: tag.threshold names "{name}", which no tagger of the recipe knows')
-
-
-def _reads(dataset: Dataset, images: Images) -> list[sources.Read]:
+def _reads(dataset: Dataset, images: Images) -> list[Read]:
     """The probabilities of these images. Raises DatasetError when tags must come from taggers."""
     needed = dataset.recipe.caption.source in ("taggers", "intersection")
     if needed and len(keys_of(dataset)) < len(dataset.recipe.tag.taggers):
         raise DatasetError(
             f"{dataset.root}: a tagger of the recipe has not run yet: `prep tag` runs it"
         )
-    reads = []
-    for key in keys_of(dataset):
-        table = dataset.probabilities(key).read()
-        places = pc.index_in(
-            pa.array(list(images.md5s), pa.string()),
-            value_set=table.column("md5").combine_chunks(),
-        )
-        known = np.flatnonzero(np.asarray(places.is_valid()))
-        rows = table.take(places.drop_null())
-        lists = rows.column("labels").combine_chunks()
-        reads.append(
-            sources.Read(
-                labels=read_labels(labels_path(dataset, key)),
-                image=known[pc.list_parent_indices(lists).to_numpy()],
-                label=pc.list_flatten(lists).to_numpy().astype(np.int64),
-                probability=pc.list_flatten(rows.column("values").combine_chunks()).to_numpy(),
-            )
-        )
-    return reads
+    return reads_of(dataset, images.md5s)
 
 
 def _found(dataset: Dataset, tags: Tags, images: Images, refit: bool) -> tuple[list[str], str]:

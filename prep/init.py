@@ -21,7 +21,10 @@ Like = Literal["character", "style", "background", "situation", "object"]
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 # keys that few will touch: left at their defaults, unwritten
-HIDDEN = ("tag.combine", "caption.rules", "caption.collapse.into", "caption.quality.by")
+HIDDEN = (
+    *("tag.combine", "tag.weight", "tag.artist", "tag.copyright", "tag.meta", "tag.rating"),
+    *("tag.top", "caption.rules", "caption.collapse.into", "caption.quality.by"),
+)
 HEADS = {
     PREP_FILE: "where images come from, and how they are captioned",
     TRAIN_FILE: "what is trained, on what, and how long",

@@ -1,6 +1,5 @@
 """Every image through the taggers once; probabilities are kept, thresholds come later."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 from prep import seals
 from prep.cache import fill
 from prep.dataset import Dataset
+from prep.probabilities import index_path, labels_path
 from prep.seals import Drop, Seal
 from schemas.errors import DataError
 from schemas.files import fingerprint, write_bytes, write_json
@@ -17,10 +17,10 @@ from schemas.progress import say
 from schemas.tables import PROBABILITIES
 from taggers.locate import Files, locate
 from taggers.stream import Dropped, stream
+from taggers.thresholds import LEAST
 from taggers.wd14 import Tagger, load
 
 STAGE = "tag"
-LEAST = 0.01  # probabilities below this are not kept
 AT_ONCE = 64  # images whose probabilities are kept together
 
 
@@ -57,23 +57,6 @@ def tag(dataset: Dataset) -> Seal:
             rows_out=len(there) - len({drop.item for drop in drops}),
             drops=drops,
         )
-
-
-def index_path(dataset: Dataset) -> Path:
-    """Which key each tagger of the recipe had when it last ran."""
-    return dataset.root / "tables" / "probs" / "taggers.json"
-
-
-def labels_path(dataset: Dataset, key: str) -> Path:
-    """The tagger's vocabulary, kept beside its probabilities, so that captions need no model."""
-    return dataset.root / "tables" / "probs" / key / "selected_tags.csv"
-
-
-def keys_of(dataset: Dataset) -> list[str]:
-    """The keys of the recipe's taggers, as they were when they last ran; empty before that."""
-    path = index_path(dataset)
-    keys = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return [keys[name] for name in dataset.recipe.tag.taggers if name in keys]
 
 
 def _located(dataset: Dataset) -> dict[str, Files]:

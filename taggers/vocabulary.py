@@ -1,15 +1,11 @@
-"""What a tagger's outputs mean: selected_tags.csv, and the threshold of each label."""
+"""What a tagger's outputs mean: selected_tags.csv."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from schemas.errors import ModelError
-from schemas.tags import canonical
 
 CATEGORIES = {
     9: "rating",
@@ -24,7 +20,10 @@ COLUMNS = ("tag_id", "name", "category")  # `count` is there too, and not read
 
 @dataclass(frozen=True)
 class Label:
-    """One output of a tagger: the tag as the csv spells it, and a word of CATEGORIES."""
+    """One output of a tagger: the tag as the csv spells it, and a word of CATEGORIES.
+
+    Both are empty where the csv has an empty row: an output that means nothing.
+    """
 
     name: str
     category: str
@@ -34,7 +33,8 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     """The labels of a selected_tags.csv, in the order of the model's outputs.
 
     Categories go by their number, never by the row's place; some published files write ids and
-    categories as floats. Raises ModelError naming file, line and value.
+    categories as floats, or have a row of commas alone, which keeps its place. Raises ModelError
+    naming file, line and value.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -56,29 +56,9 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     return labels
 
 
-def thresholds(
-    labels: Sequence[Label],
-    general: float = 0.35,
-    character: float = 0.85,
-    per_tag: Mapping[str, float] | None = None,
-) -> npt.NDArray[np.float32]:
-    """The probability from which each label counts: float32 [labels].
-
-    `character` holds for characters, `general` for all other tags, `per_tag` over both, its names
-    compared in canonical form. Ratings are never selected by a threshold (the likeliest is taken):
-    theirs is infinite. A name the vocabulary lacks is passed over: another tagger may know it.
-    """
-    given = {canonical(name): value for name, value in (per_tag or {}).items()}
-    return np.array([_threshold(label, general, character, given) for label in labels], np.float32)
-
-
-def _threshold(label: Label, general: float, character: float, given: Mapping[str, float]) -> float:
-    if label.category == "rating":
-        return float("inf")
-    return given.get(canonical(label.name), character if label.category == "character" else general)
-
-
 def _label(row: Mapping[str, str | None], where: str) -> Label:
+    if not any(row.values()):
+        return Label("", "")
     name, number = row["name"], row["category"]
     if not name:
         raise ModelError(f"{where}: the tag has no name")

@@ -18,11 +18,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from taggers.thresholds import best_f1
+
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
 EVIDENCE = 8  # real pictures with and without a tag, from which its threshold can be fitted
-LEAST = 0.01  # `prep tag` keeps no smaller probability, and no threshold lies below it
 SHOWN = 5  # real pictures with a tag, from which it is known what always comes with it
 
 
@@ -92,19 +93,8 @@ def fit_thresholds(probabilities: Floats, truth: Bools, usual: Floats) -> Floats
     known = (shown >= EVIDENCE) & (len(truth) - shown >= EVIDENCE) & np.isfinite(usual)
     fitted = usual.astype(np.float32)
     for label in np.flatnonzero(known):
-        fitted[label] = _best(probabilities[:, label], truth[:, label], float(usual[label]))
+        fitted[label] = best_f1(probabilities[:, label], truth[:, label], float(usual[label]))
     return fitted
-
-
-def _best(probability: Floats, shown: Bools, usual: float) -> float:
-    """Return the threshold with the best F1, in the middle between two probabilities."""
-    order = np.argsort(-probability, kind="stable")
-    above = probability[order].astype(np.float64)
-    below = np.append(above[1:], 0.0)
-    f1 = 2 * np.cumsum(shown[order]) / (np.arange(1, len(order) + 1) + shown.sum())
-    f1[above == below] = 0  # no threshold parts equal probabilities
-    best = int(np.argmax(f1))
-    return max(LEAST, float(above[best] + below[best]) / 2) if f1[best] else usual
 
 
 def shares(real: Real, tags: Iterable[str], read: Bools) -> list[float]:

@@ -29,7 +29,7 @@ from schemas.tables import (
 from schemas.tags import CATEGORIES, canonical, split
 from taggers.locate import Files, locate
 from taggers.stream import Dropped, stream
-from taggers.vocabulary import thresholds
+from taggers.thresholds import thresholds, without_gaps
 from taggers.wd14 import Tagger
 from train.read_back import Bools, Floats, Real, fit_thresholds
 
@@ -86,7 +86,7 @@ def read_pictures(manifest: Path, prep: PrepRecipe | None, tagger: Tagger) -> Re
             " measure against"
         )
     options = prep.tag if prep is not None else TagSection()
-    usual = thresholds(tagger.labels, options.general, options.character, options.threshold)
+    usual = thresholds(tagger.labels, without_gaps(options))
     truth = _marked(_shown(folder, rows), names)
     fitted = fit_thresholds(probabilities, truth, usual)
     trigger = _trigger(rows)

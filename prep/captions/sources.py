@@ -1,27 +1,23 @@
 """Where tags come from: the site's posts, imported text files, and taggers' probabilities."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import BOORU, KINDS, TAGGER, Images, Tags, joined, made
+from prep.captions.columns import BOORU, KINDS, TAGGER, Bools, Images, Ints, Tags, joined, made
+from prep.captions.combined import BLOCK, Block, Floats, Read, blocks, names_of
 from schemas.recipes.prep import TagSection
-from schemas.tags import CATEGORIES, canonical
-from taggers.vocabulary import Label, thresholds
+from schemas.tables import RATINGS
+from schemas.tags import CATEGORIES
+from taggers.thresholds import thresholds
+from taggers.vocabulary import Label
 
-
-@dataclass(frozen=True)
-class Read:
-    """One tagger's probabilities of the images, in long form."""
-
-    labels: tuple[Label, ...]
-    image: npt.NDArray[np.int64]
-    label: npt.NDArray[np.int64]  # row of the tagger's vocabulary
-    probability: npt.NDArray[np.float32]
+EQUAL = 1e-7  # probabilities and thresholds are rounded to float32
+NAMES = ("artist", "copyright", "character")  # who or what it is: wrong is worse than missing
+NAME_FLOOR = 0.15  # of the widest gap's threshold, for names
 
 
 def from_booru(images: Images, posts: pa.Table) -> Tags:
@@ -58,34 +54,36 @@ def from_imports(images: Images, imported: pa.Table, categories: Mapping[str, st
 
 
 def from_taggers(reads: Sequence[Read], options: TagSection) -> Tags:
-    """Return the tags whose combined probability reaches its threshold, the likeliest first.
+    """Return the tags whose combined probability reaches its threshold, the likeliest first."""
+    categories = names_of(reads)
+    kinds = np.array([KINDS.index(category) for category in categories.values()], np.int64)
+    least = np.full(len(categories) + 1, np.inf)
+    least[:-1] = thresholds([Label(*item) for item in categories.items()], options)
+    chosen = [_chosen(block, least, kinds, options.top) for block in blocks(reads, options)]
+    image, tag = np.concatenate([np.zeros((2, 0), np.int64), *chosen], axis=1)
+    return made(tuple(categories), image, tag, kinds[tag], TAGGER)
 
-    Several taggers: the mean over those that know the tag, or the maximum.
+
+def ratings(reads: Sequence[Read], options: TagSection) -> Ints:
+    """Return each image's likeliest rating as a place in schemas.tables.RATINGS, -1 for none.
+
+    The taggers' ratings are added up by their first letter, which is the site's own word.
     """
-    names = tuple(dict.fromkeys(canonical(one.name) for read in reads for one in read.labels))
-    code = {name: n for n, name in enumerate(names)}
-    least = np.full(len(names), np.inf, np.float32)
-    kinds = np.zeros(len(names), np.int64)
-    knowing = np.zeros(len(names), np.int64)
-    image, tag, probability = [], [], []
+    count = len(reads[0].offsets) - 1
+    sums = np.zeros((count, len(RATINGS)))
+    weights = 0.0
     for read in reads:
-        codes = np.array([code[canonical(one.name)] for one in read.labels], np.int64)
-        least[codes] = thresholds(
-            read.labels, options.general, options.character, options.threshold
-        )
-        kinds[codes] = [KINDS.index(one.category) for one in read.labels]
-        knowing[codes] += 1
-        image.append(read.image)
-        tag.append(codes[read.label])
-        probability.append(read.probability.astype(np.float64))
-    key = np.concatenate(image) * len(names) + np.concatenate(tag)
-    value = np.concatenate(probability)
-    key, value = _combined(key, value, knowing, len(names), options.combine)
-    sure = value >= least[key % len(names)] - 1e-9
-    key, value = key[sure], value[sure]
-    order = np.lexsort((key, -value, key // len(names)))
-    tags = key[order] % len(names)
-    return made(names, key[order] // len(names), tags, kinds[tags], TAGGER)
+        letters = [one.name[0] if one.category == "rating" else "" for one in read.labels]
+        place = np.array([RATINGS.index(x) if x in RATINGS else -1 for x in letters], np.int64)
+        weights += read.weight * bool((place >= 0).any())
+        for start in range(0, count, BLOCK):
+            image, label, probability = read.block(start, start + BLOCK)
+            rating = place[label]
+            rated = rating >= 0
+            np.add.at(sums, (image[rated], rating[rated]), probability[rated] * read.weight)
+    likeliest = sums.argmax(axis=1)
+    sure = (sums.max(axis=1) > 0) & (sums.max(axis=1) >= options.rating * weights - EQUAL)
+    return np.where(sure, likeliest, -1)
 
 
 def together(first: Tags, second: Tags) -> Tags:
@@ -96,22 +94,57 @@ def together(first: Tags, second: Tags) -> Tags:
     return joined(wider, other)
 
 
-def _combined(
-    key: npt.NDArray[np.int64],
-    value: npt.NDArray[np.float64],
-    knowing: npt.NDArray[np.int64],
-    count: int,
-    combine: str,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    order = np.argsort(key, kind="stable")
-    key, value = key[order], value[order]
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    if len(starts) == len(key):
-        # every pair once; probabilities below what is kept count as none
-        return key, value / knowing[key % count] if combine == "mean" else value
-    reduced = (np.add if combine == "mean" else np.maximum).reduceat(value, starts)
-    key = key[starts]
-    return key, reduced / knowing[key % count] if combine == "mean" else reduced
+def _chosen(block: Block, least: Floats, kinds: Ints, top: int) -> tuple[Ints, Ints]:
+    """Image and tag of what counts, image by image, the likeliest first.
+
+    least: [tags + 1] the threshold of each tag, NaN where the widest gap decides; kinds: [tags].
+    """
+    image, tag, value = _where(~(block.probability < least[block.tag] - EQUAL), block)
+    if np.any((np.diff(value) > 0) & (np.diff(image) == 0)):
+        order = np.lexsort((tag, -value, image))
+        image, tag, value = image[order], tag[order], value[order]
+    kind = kinds[tag]
+    by_gap = np.isnan(least[tag])
+    counts = ~by_gap
+    for category in np.unique(kind[by_gap]):
+        of_it = np.flatnonzero(by_gap & (kind == category))
+        floor = NAME_FLOOR if KINDS[category] in NAMES else 0.0
+        counts[of_it] = above_widest_gap(image[of_it], value[of_it], floor)
+    if top:
+        for category in np.unique(kind):
+            of_it = np.flatnonzero(counts & (kind == category))
+            counts[of_it] = _place_in_image(image[of_it]) < top
+    return image[counts], tag[counts]
+
+
+def above_widest_gap(image: Ints, value: Floats, floor: float = 0.0) -> Bools:
+    """Return which probabilities lie above the widest gap of their image, and above the floor.
+
+    image: image by image; value: the greatest of each first. Below the last one lies 0: this is
+    MCut (Largeron, Moulin, Gery 2012, doi:10.1007/978-3-642-34156-4_17), whose threshold is the
+    middle of the gap.
+    """
+    if not len(image):
+        return np.zeros(0, bool)
+    starts = np.flatnonzero(np.diff(image, prepend=image[0] - 1))
+    below = np.append(value[1:], 0.0)
+    below[np.append(starts[1:], len(image)) - 1] = 0.0
+    gap = value - below
+    widest = np.repeat(np.maximum.reduceat(gap, starts), np.diff(starts, append=len(image)))
+    is_widest = np.flatnonzero(gap == widest)
+    first = is_widest[np.searchsorted(is_widest, starts)]
+    cut = np.maximum((value[first] + below[first]) / 2, floor)
+    return np.asarray(value > np.repeat(cut, np.diff(starts, append=len(image))), bool)
+
+
+def _where(mask: Bools, block: Block) -> tuple[Ints, Ints, Floats]:
+    return block.image[mask], block.tag[mask], block.probability[mask]
+
+
+def _place_in_image(image: Ints) -> Ints:
+    """How many elements of the same image stand before each one."""
+    starts = np.flatnonzero(np.diff(image, prepend=-1))
+    return np.arange(len(image)) - np.repeat(starts, np.diff(starts, append=len(image)))
 
 
 def _coded(parts: Sequence[tuple[str, npt.NDArray[np.int64], pa.Array]], source: int) -> Tags:

@@ -7,7 +7,7 @@ from pathlib import Path
 from prep.dataset import Dataset
 from prep.download import PART
 from prep.lock import locked
-from prep.tag import keys_of
+from prep.probabilities import keys_of
 from schemas.errors import KirokuError
 from schemas.files import ASIDE
 from schemas.progress import say
@@ -33,7 +33,7 @@ def _unwanted(dataset: Dataset) -> Iterator[Path]:
     for name in ("images", "tables", "latents", "reports"):
         yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
     yield from sorted((dataset.root / "images").rglob(f"*{PART}"))
-    wanted = set(keys_of(dataset))
+    wanted = set(keys_of(dataset).values())
     for folder in sorted((dataset.root / "tables" / "probs").glob("*/")):
         if wanted and folder.name not in wanted:
             yield folder

@@ -143,7 +143,8 @@ def _sentence(
 
 
 def _is_union_arm(part: int | str) -> bool:
-    return isinstance(part, str) and (part.startswith(("literal[", "tuple[")) or part == "[key]")
+    arms = ("literal[", "tuple[", "constrained-")
+    return isinstance(part, str) and (part.startswith(arms) or part == "[key]")
 
 
 def _source(

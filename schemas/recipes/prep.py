@@ -1,5 +1,6 @@
 """prep.toml, key by key. Each field's docstring is the comment that `prep init` writes."""
 
+import difflib
 import re
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from schemas.recipes.section import Section
 Category = Literal["general", "artist", "copyright", "character", "meta"]
 RuleName = Literal["source", "drop", "trigger", "collapse", "rename", "quality", "order", "render"]
 Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
+Probability = Annotated[float, Field(ge=0.01, le=1)]  # `prep tag` keeps none below
+Threshold = Probability | Literal["mcut"]
 # what a picture shows of anybody, and is therefore no feature of a character
 COMPOSITION = (
     *("1girl", "1boy", "solo", "looking at viewer", "upper body", "cowboy shot", "full body"),
@@ -116,20 +119,57 @@ class DedupSection(Section):
 
 
 class TagSection(Section):
-    """The tagger and its thresholds."""
+    """The taggers, and from which probability on a tag counts."""
 
     taggers: tuple[str, ...] = Field(("SmilingWolf/wd-swinv2-tagger-v3",), min_length=1)
     """WD14 taggers: Hub ids or folders with model.onnx and selected_tags.csv"""
     combine: Literal["mean", "max"] = "mean"
     """how several taggers' probabilities become one"""
+    weight: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """of a tagger in the mean, by the name it has in taggers; 1 where it is not named"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """"cuda" stops when there is none"""
-    general: float = Field(0.35, ge=0.01, le=1)
-    """probability from which a general tag counts"""
-    character: float = Field(0.85, ge=0.01, le=1)
-    """probability from which a character tag counts"""
-    threshold: dict[str, Annotated[float, Field(ge=0.01, le=1)]] = Field(default_factory=dict)
-    """per tag, over the two above"""
+    general: Threshold = 0.35
+    """probability from which a general tag counts; "mcut": above the widest gap"""
+    character: Threshold = 0.85
+    """the same for characters"""
+    artist: Threshold = 0.85
+    """for artists, which few taggers know"""
+    copyright: Threshold = 0.85
+    """for copyrights, which few taggers know"""
+    meta: Threshold = 0.35
+    """for meta tags, which few taggers know"""
+    rating: float = Field(0.0, ge=0, le=1)
+    """probability from which the likeliest rating is believed; 0: always"""
+    top: int = Field(0, ge=0)
+    """at most so many tags of each category, the likeliest; 0: all that count"""
+    calibrated: bool = False
+    """thresholds per tag as fitted to the booru's own tags; `prep tag --calibrate` shows them"""
+    threshold: dict[str, Probability] = Field(default_factory=dict)
+    """per tag, over all of the above"""
+
+    @field_validator("general", "character", "artist", "copyright", "meta", mode="before")
+    @classmethod
+    def _known_threshold(cls, value: object) -> object:
+        if isinstance(value, str) and value != "mcut":
+            raise ValueError('it is a probability from 0.01 to 1, or "mcut"')
+        return value
+
+    @model_validator(mode="after")
+    def _weights_of_taggers(self) -> "TagSection":
+        for name in self.weight:
+            if name not in self.taggers:
+                near = difflib.get_close_matches(name, self.taggers, n=1)
+                hint = f'; did you mean "{near[0]}"?' if near else ""
+                raise ValueError(f'weight names "{name}", which is none of the taggers{hint}')
+        if self.weight and self.combine != "mean":
+            raise ValueError('weight is for combine = "mean"')
+        return self
+
+    @property
+    def by_category(self) -> dict[str, float | Literal["mcut"]]:
+        """Each category's threshold."""
+        return {name: getattr(self, name) for name in get_args(Category)}
 
 
 class DropSection(Section):

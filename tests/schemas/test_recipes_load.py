@@ -184,6 +184,23 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
             'prep.toml line 4: "tag.general" is []; it must be a number',
         ),
         (
+            SETS + '[tag]\ncharacter = "mct"\n',
+            'prep.toml line 4: tag.character: it is a probability from 0.01 to 1, or "mcut"',
+        ),
+        (
+            SETS + "[tag]\ncharacter = 1.5\n",
+            'prep.toml line 4: "tag.character" is 1.5; it must be 1 or less',
+        ),
+        (
+            SETS + '[tag]\ntaggers = ["own", "other"]\nweight = { owm = 2.0 }\n',
+            'prep.toml line 3: tag: weight names "owm", which is none of the taggers; '
+            'did you mean "own"?',
+        ),
+        (
+            SETS + '[tag]\ntaggers = ["own"]\ncombine = "max"\nweight = { own = 2.0 }\n',
+            'prep.toml line 3: tag: weight is for combine = "mean"',
+        ),
+        (
             SETS + "[tag]\ntaggers = []\n",
             'prep.toml line 4: "tag.taggers" is []; it must be at least 1 long',
         ),

@@ -2,7 +2,8 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from schemas.recipes.prep import (
     QualitySection,
     RuleName,
     SetSection,
+    TagSection,
 )
 from schemas.recipes.section import Section
 from schemas.recipes.train import LatentsSection, OptimizerSection, StepsSection, TrainRecipe
@@ -34,6 +36,8 @@ anything = st.recursive(
     max_leaves=6,
 )
 middle = [name for name in get_args(RuleName) if name not in ("source", "render")]
+
+weights = st.dictionaries(st.sampled_from(["a", "b.c"]), st.floats(0.001, 1000))
 
 # what validators ask of fields together, and tables that are free
 TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
@@ -54,6 +58,12 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
                 lambda names: ("source", *names, "render")
             ),
         }
+    ),
+    TagSection: st.one_of(
+        st.fixed_dictionaries(
+            {"taggers": st.just(("a", "b.c")), "combine": st.just("mean"), "weight": weights}
+        ),
+        st.fixed_dictionaries({"combine": st.sampled_from(["mean", "max"]), "weight": st.just({})}),
     ),
     QualitySection: st.dictionaries(
         odd.filter(lambda name: name not in QualitySection.model_fields), whole, max_size=4
@@ -99,6 +109,8 @@ def values(kind: Any, bounds: list[Any]) -> st.SearchStrategy[Any]:
         return values(inner, [bound for note in notes for bound in note.metadata])
     if kind is str:
         return odd
+    if get_origin(kind) in (Union, UnionType) and type(None) not in get_args(kind):
+        return st.one_of([values(arm, bounds) for arm in get_args(kind)])
     if get_origin(kind) is dict:
         return st.dictionaries(odd, values(get_args(kind)[1], []), max_size=3)
     if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):

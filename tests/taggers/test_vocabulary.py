@@ -1,12 +1,11 @@
-"""selected_tags.csv as published and as broken, and thresholds per label."""
+"""selected_tags.csv as published and as broken."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from schemas.errors import ModelError
-from taggers.vocabulary import Label, read_labels, thresholds
+from taggers.vocabulary import Label, read_labels
 
 PUBLISHED = """tag_id,name,category,count
 9999999,general,9,807858
@@ -112,33 +111,3 @@ def test_a_short_row_names_its_line(tmp_path: Path) -> None:
 def test_an_id_that_is_no_number_names_its_line(tmp_path: Path) -> None:
     path = written(tmp_path, "tag_id,name,category,count\nx,solo,0,1\n")
     assert message(path) == f"{path}, line 2: tag_id 'x' is not a number"
-
-
-LABELS = (
-    Label("general", "rating"),
-    Label("long_hair", "general"),
-    Label("hair_ornament", "general"),
-    Label("azusa_(blue_archive)", "character"),
-    Label("blue_archive", "copyright"),
-    Label("^_^", "general"),
-)
-
-
-def test_thresholds_go_by_category_and_ratings_are_never_selected() -> None:
-    got = thresholds(LABELS)
-    assert got.dtype == np.float32
-    assert got.tolist() == pytest.approx([np.inf, 0.35, 0.35, 0.85, 0.35, 0.35])
-
-
-@pytest.mark.parametrize(
-    "spelled", ["hair ornament", "hair_ornament", "Hair_Ornament", " hair ornament "]
-)
-def test_a_threshold_of_its_own_holds_however_the_tag_is_spelled(spelled: str) -> None:
-    assert thresholds(LABELS, per_tag={spelled: 0.5})[2] == np.float32(0.5)
-
-
-def test_escaped_parentheses_and_kaomoji_compare_alike() -> None:
-    got = thresholds(
-        LABELS, 0.1, 0.2, {"azusa \\(blue archive\\)": 0.6, "^ ^": 0.7, "unknown tag": 0.9}
-    )
-    assert got.tolist() == pytest.approx([np.inf, 0.1, 0.1, 0.6, 0.1, 0.7])

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taggers.thresholds import LEAST
 from train.read_back import (
     EVIDENCE,
-    LEAST,
     Prompt,
     Real,
     figures,

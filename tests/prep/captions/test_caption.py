@@ -9,8 +9,8 @@ import pytest
 
 from prep.caption import caption, found_path
 from prep.dataset import Dataset
+from prep.probabilities import index_path, labels_path
 from prep.seals import read_seal
-from prep.tag import index_path, labels_path
 from schemas.files import write_json, write_text
 from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS, POSTS, PROBABILITIES, TWINS
 
