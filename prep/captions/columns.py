@@ -99,9 +99,9 @@ def made(
     kinds = np.full(count, KINDS.index(category)) if isinstance(category, str) else category
     return Tags(
         names=names,
-        image=image.astype(np.int64),
-        tag=tag.astype(np.int64),
-        category=kinds.astype(np.int64),
+        image=image.astype(np.int64, copy=False),
+        tag=tag.astype(np.int64, copy=False),
+        category=kinds.astype(np.int64, copy=False),
         source=np.full(count, source, np.int64),
         touched=np.full(count, touched, np.uint64),
     )

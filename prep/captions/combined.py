@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,13 @@ class Read:
     probability: npt.NDArray[np.float32]
     weight: float = 1.0
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The canonical name of each label; empty for what is no tag, such as ratings."""
+        return tuple(
+            canonical(label.name) if label.category in CATEGORIES else "" for label in self.labels
+        )
+
     def block(self, start: int, stop: int) -> tuple[Ints, npt.NDArray[np.uint16], Floats]:
         """Return image, label and probability of the images from `start` to before `stop`."""
         offsets = self.offsets[start : stop + 1]
@@ -46,23 +54,17 @@ class Block:
 def names_of(reads: Sequence[Read]) -> dict[str, str]:
     """The category of each tag that a tagger knows, by its canonical name."""
     return {
-        canonical(label.name): label.category
+        name: label.category
         for read in reads
-        for label in read.labels
-        if label.category in CATEGORIES
+        for name, label in zip(read.names, read.labels, strict=True)
+        if name
     }
 
 
 def codes_of(read: Read, names: Sequence[str]) -> Ints:
     """The place in `names` of each of the tagger's labels; beyond their end for what is no tag."""
     place = {name: n for n, name in enumerate(names)}
-    return np.array(
-        [
-            place[canonical(label.name)] if label.category in CATEGORIES else len(names)
-            for label in read.labels
-        ],
-        np.int64,
-    )
+    return np.array([place.get(name, len(names)) for name in read.names], np.int64)
 
 
 def blocks(reads: Sequence[Read], options: TagSection) -> Iterator[Block]:

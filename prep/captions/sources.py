@@ -59,9 +59,16 @@ def from_taggers(reads: Sequence[Read], options: TagSection) -> Tags:
     kinds = np.array([KINDS.index(category) for category in categories.values()], np.int64)
     least = np.full(len(categories) + 1, np.inf)
     least[:-1] = thresholds([Label(*item) for item in categories.items()], options)
-    chosen = [_chosen(block, least, kinds, options.top) for block in blocks(reads, options)]
-    image, tag = np.concatenate([np.zeros((2, 0), np.int64), *chosen], axis=1)
-    return made(tuple(categories), image, tag, kinds[tag], TAGGER)
+    images, tags = (
+        [np.zeros(0, np.int32)],
+        [np.zeros(0, np.int32)],
+    )  # half as wide while they pile up
+    for block in blocks(reads, options):
+        image, tag = _chosen(block, least, kinds, options.top)
+        images.append(image.astype(np.int32))
+        tags.append(tag.astype(np.int32))
+    tag = np.concatenate(tags, dtype=np.int64)
+    return made(tuple(categories), np.concatenate(images, dtype=np.int64), tag, kinds[tag], TAGGER)
 
 
 def ratings(reads: Sequence[Read], options: TagSection) -> Ints:
