@@ -39,6 +39,7 @@ class Tags:
     category: Ints
     source: Ints
     touched: npt.NDArray[np.uint64]  # bit n: the recipe's nth rule added or changed it
+    part: Ints  # place in PARTS where a person said it, else -1: by the recipe
 
     def __len__(self) -> int:
         return len(self.image)
@@ -56,6 +57,7 @@ class Tags:
             category=self.category[order],
             source=self.source[order],
             touched=self.touched[order],
+            part=self.part[order],
         )
 
     def named(self, names: Iterable[str]) -> Bools:
@@ -104,6 +106,7 @@ def made(
         category=kinds.astype(np.int64, copy=False),
         source=np.full(count, source, np.int64),
         touched=np.full(count, touched, np.uint64),
+        part=np.full(count, -1, np.int64),
     )
 
 
@@ -120,5 +123,6 @@ def joined(first: Tags, second: Tags) -> Tags:
         np.concatenate([first.category, second.category]),
         np.concatenate([first.source, second.source]),
         np.concatenate([first.touched, second.touched]),
+        np.concatenate([first.part, second.part]),
     )
     return both.take(np.argsort(both.image, kind="stable"))

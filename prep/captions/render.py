@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Tags
 from schemas.recipes.prep import RenderSection
-from schemas.tables import CAPTION_TAG, CAPTIONS
+from schemas.tables import CAPTION_TAG, CAPTIONS, PARTS
 from schemas.tags import escaped, rendered
 
 SOURCES = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both", RULE: "rule", PERSON: "person"}
@@ -39,14 +39,16 @@ def render(
     )
     fixed = [KINDS.index(category) for category in options.keep]
     head = np.isin(tags.category, fixed) & ~images.is_reg[tags.image]
-    order = np.lexsort((~head, tags.image))
-    tags, head = tags.take(order), head[order]
+    by_recipe = np.where(head, PARTS.index("head"), PARTS.index("flex"))
+    part = np.where(tags.part < 0, by_recipe, tags.part)
+    order = np.lexsort((part, tags.image))
+    tags, part = tags.take(order), part[order]
     columns = [
         pa.array(list(tags.names), pa.string()).take(pa.array(tags.tag)),
         text.take(pa.array(tags.tag)),
         pa.array(KINDS).take(pa.array(tags.category)),
         _sources(tags),
-        pa.array(["flex", "head"]).take(pa.array(head.astype(np.int64))),
+        pa.array(PARTS).take(pa.array(part)),
         _rules(tags, rules),
     ]
     ends = np.cumsum(np.bincount(tags.image, minlength=len(images)))

@@ -1,6 +1,7 @@
 """Where tags come from: the site's posts, imported text files, and taggers' probabilities."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -96,9 +97,7 @@ def ratings(reads: Sequence[Read], options: TagSection) -> Ints:
 def together(first: Tags, second: Tags) -> Tags:
     """Return both over one list of names, image by image, the first's tags before the second's."""
     wider, codes = first.with_names(second.names)
-    moved = made(wider.names, second.image, codes[second.tag], second.category, 0)
-    other = Tags(wider.names, moved.image, moved.tag, moved.category, second.source, second.touched)
-    return joined(wider, other)
+    return joined(wider, replace(second, names=wider.names, tag=codes[second.tag]))
 
 
 def _chosen(block: Block, least: Floats, kinds: Ints, top: int) -> tuple[Ints, Ints]:

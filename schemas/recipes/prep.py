@@ -10,7 +10,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from schemas.recipes.section import Section
 
 Category = Literal["general", "artist", "copyright", "character", "meta"]
-RuleName = Literal["source", "drop", "trigger", "collapse", "rename", "quality", "order", "render"]
+RuleName = Literal[
+    "source", "drop", "trigger", "collapse", "edits", "rename", "quality", "order", "render"
+]
 Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
 Probability = Annotated[float, Field(ge=0.01, le=1)]  # `prep tag` keeps none below
 Threshold = Probability | Literal["mcut"]

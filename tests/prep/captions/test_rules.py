@@ -1,7 +1,7 @@
 """Caption rules over columns, against the same rules over plain lists, written here anew."""
 
 import fnmatch
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,7 @@ def columns(pictures: list[Picture]) -> tuple[Images, Tags]:
         category=np.array([KINDS.index(tag.category) for _, tag in flat], dtype=np.int64),
         source=np.array([sum(BITS[s] for s in tag.sources) for _, tag in flat], dtype=np.int64),
         touched=np.zeros(len(flat), dtype=np.uint64),
+        part=np.full(len(flat), -1, dtype=np.int64),
     )
     return images, tags
 
@@ -256,7 +257,9 @@ def test_once_keeps_the_first_place_and_all_sources(given_tags: list[Any]) -> No
     image = np.array([n for n, _, _ in given_tags], dtype=np.int64)
     tag = np.array([NAMES.index(name) for _, name, _ in given_tags], dtype=np.int64)
     source = np.array([bit for _, _, bit in given_tags], dtype=np.int64)
-    tags = Tags(NAMES, image, tag, np.zeros(len(tag), np.int64), source, source.astype(np.uint64))
+    tags = replace(
+        made(NAMES, image, tag, "general", 0), source=source, touched=source.astype(np.uint64)
+    )
     merged: dict[tuple[int, str], int] = {}
     for place, name, bit in given_tags:
         merged[place, name] = merged.get((place, name), 0) | bit

@@ -1,0 +1,1 @@
+"""What a person changed in captions: a journal that only grows, and how it becomes tags again."""

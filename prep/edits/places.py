@@ -1,0 +1,75 @@
+"""Which captions an edit is about: images as they came, by what stands for them now."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prep.captions.columns import Images, Ints
+from prep.dataset import Dataset
+from schemas.tables import GROUPS
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places in `Images` that each md5 speaks of: its keeper's, in every set that has it."""
+
+    md5s: pa.Array  # each once
+    starts: Ints  # where the places of each begin
+    places: Ints
+
+    def of(self, md5s: Iterable[str]) -> tuple[Ints, Ints]:
+        """Return which of the md5s is meant and a place of it, pair by pair, by the former.
+
+        An md5 that nothing is known of has no pair.
+        """
+        found = pc.index_in(pa.array(md5s, pa.string()), value_set=self.md5s)
+        known = np.flatnonzero(np.asarray(found.is_valid()))
+        codes = found.drop_null().to_numpy().astype(np.int64)
+        which, at = ranges(self.starts[codes], self.starts[codes + 1] - self.starts[codes])
+        return known[which], self.places[at]
+
+
+def places_of(dataset: Dataset, images: Images) -> Places:
+    """Return where every image of a group, under every name it ever had, has its caption."""
+    groups = dataset.table(GROUPS).select(["set", "md5", "keeper"])
+    place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}
+    keepers = zip(groups["set"].to_pylist(), groups["keeper"].to_pylist(), strict=True)
+    at = np.array([place.get(key, -1) for key in keepers], np.int64)
+    md5s = groups["md5"].to_pylist()
+    named = [(md5, n) for md5, n in zip(md5s, at.tolist(), strict=True) if n >= 0]
+    return _indexed(_with_earlier_names(named, dataset.originals()))
+
+
+def ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
+    """Return the numbers from each start on, as many as its length, and whose each is."""
+    which = np.repeat(np.arange(len(starts)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return which, np.arange(len(which)) + (starts - before)[which]
+
+
+def _with_earlier_names(
+    named: list[tuple[str, int]], originals: Mapping[str, str]
+) -> list[tuple[str, int]]:
+    """The same, for the image that came and for all that ever stood in its place."""
+    if not originals:
+        return named
+    names: dict[str, list[str]] = {}
+    for later, first in originals.items():
+        names.setdefault(first, [first]).append(later)
+    return [
+        (name, n)
+        for md5, n in named
+        for name in names.get(originals.get(md5, md5), (md5,))
+    ]  # fmt: skip
+
+
+def _indexed(named: list[tuple[str, int]]) -> Places:
+    encoded = pa.array([md5 for md5, _ in named], pa.string()).dictionary_encode()
+    codes = encoded.indices.to_numpy().astype(np.int64)
+    places = np.array([n for _, n in named], np.int64)
+    order = np.lexsort((places, codes))
+    starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
+    return Places(encoded.dictionary, starts, places[order])
