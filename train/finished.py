@@ -16,9 +16,8 @@ from train.device import find_device
 from train.lora import Adapter
 from train.model import find_model
 from train.run_folder import RunFolder
-from train.sample import Painter, make_painter
-from train.setup import COMPUTE, networks
-from train.text import Tokens
+from train.sample import Painter
+from train.setup import COMPUTE, load_tokens, networks
 
 
 class Checkpoint(NamedTuple):
@@ -89,13 +88,15 @@ def open_run(folder: Path, device: str = "auto", *, root: Path | None = None) ->
     start = find_root(folder, recipe) if root is None else root
     target = find_device(device, "drawing")
     model = find_model(recipe.model, start)
-    unet, text_encoder, adapter = networks(recipe, model)
-    for base in (unet, text_encoder):
+    unet, text_encoders, adapter = networks(recipe, model)
+    for base in (unet, *text_encoders):
         # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
         torch.nn.Module.to(base, target, COMPUTE[recipe.steps.precision])
     adapter.to(target)
-    tokens = Tokens(model.tokenizer())
-    painter = make_painter(recipe, model, unet, text_encoder, tokens, model.vae(), target)
+    painter = Painter(
+        *(unet, text_encoders, load_tokens(model, text_encoders), model.vae()),
+        *(model.scheduler(), recipe.model.clip_skip, target),
+    )
     return OpenedRun(run, recipe, start, painter, kept, adapter)
 
 

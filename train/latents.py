@@ -1,6 +1,6 @@
 """Latents of the manifest's images: encoded once per VAE and geometry, then read memory-mapped.
 
-    vae_key(vae_folder: Path) -> str                             names the VAE by its bytes
+    vae_key(vae: DiffusersVae) -> str                            names the VAE by its bytes
     wanted(manifest, root, recipe, key) -> int                   how many images are yet to encode
     encode(manifest, root, recipe, vae, device, key) -> LatentStore
     stored(manifest, root, recipe, key) -> LatentStore           what is there already, no VAE
@@ -10,7 +10,6 @@
 dataset folder, where `latents/` lies). Only `encode` and `LatentStore.read` import torch.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +21,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.errors import DataError, ModelError
-from schemas.files import fingerprint, sha256_of
+from schemas.errors import DataError
+from schemas.files import fingerprint
 from schemas.geometry import Placement, place
 from schemas.recipes.train import TrainRecipe
 from train import latent_index
+from train.diffusers_folder import DiffusersVae
 from train.latent_shards import FORMAT, Shard
 from train.pixels import Picture
 
@@ -67,36 +67,12 @@ class LatentStore:
         return torch.from_numpy(np.stack(latents))
 
 
-def vae_key(vae_folder: Path) -> str:
-    """Name a diffusers VAE by its weights' bytes and its configuration, whatever its path.
+def vae_key(vae: DiffusersVae) -> str:
+    """Name a VAE by its weights' bytes and what else shapes it, whatever its path.
 
-    Raises ModelError when the folder holds no VAE.
+    Raises ModelError when there is no VAE in its place.
     """
-    config = vae_folder / "config.json"
-    weights = _weights(vae_folder)
-    if not config.is_file() or not weights:
-        raise ModelError(
-            f"{vae_folder} holds no VAE (config.json and diffusion_pytorch_model.safetensors):"
-            " name a diffusers VAE folder"
-        )
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ModelError(f"{config} is no JSON: get the VAE again") from None
-    # What starts with "_" tells where the model was saved and by which version.
-    shaping = {name: value for name, value in settings.items() if not name.startswith("_")}
-    return fingerprint("latents", FORMAT, shaping, sha256_of(*weights))
-
-
-def _weights(folder: Path) -> list[Path]:
-    """The files that diffusers loads: whole before sharded, safetensors before pickles."""
-    stem = "diffusion_pytorch_model"
-    for suffix in ("safetensors", "bin"):
-        if (whole := folder / f"{stem}.{suffix}").is_file():
-            return [whole]
-        if parts := sorted(folder.glob(f"{stem}-*-of-*.{suffix}")):
-            return parts
-    return []
+    return fingerprint("latents", FORMAT, vae.settings(), vae.sha256())
 
 
 def keys(manifest: pa.Table, recipe: TrainRecipe) -> pa.Table:
@@ -129,7 +105,7 @@ def encode(
 ) -> LatentStore:
     """Encode the images that the cache lacks; return the latents of every manifest row.
 
-    `key` is `vae_key` of the VAE's folder. The VAE is moved to `device` and to fp32 when there is
+    `key` is the VAE's `vae_key`. The VAE is moved to `device` and to fp32 when there is
     work for it. An image that does not decode, or whose latent is not finite, is a row with a
     problem, kept like a latent; a file that is missing or changed is a problem of this time only.
     One process writes at a time: of several ranks the first encodes, the others open after it.

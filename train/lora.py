@@ -14,7 +14,7 @@ in bf16 a weight above 0.05 no longer moves at usual rates.
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -24,6 +24,8 @@ from torch.nn import functional
 
 from schemas.errors import ModelError
 from train import blocks
+from train.blocks import Architecture
+from train.targets import find_targets
 
 
 def delta(down: torch.Tensor, up: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -66,14 +68,15 @@ class LoRA(nn.Module):
 
 
 class Adapter(nn.Module):
-    """The LoRA of a U-Net and a text encoder, by the modules' names in adapter files.
+    """The LoRA of a U-Net and its text encoders, by the modules' names in adapter files.
 
     The base models keep their weights and names: each factor pair adds itself to its module's
     output by a forward hook.
     """
 
-    def __init__(self, dim: int, alpha: float) -> None:
+    def __init__(self, architecture: Architecture, dim: int, alpha: float) -> None:
         super().__init__()
+        self.architecture = architecture
         self.dim, self.alpha = dim, alpha
         self.layers = nn.ModuleDict()
         self._strength = 1.0
@@ -106,7 +109,7 @@ class Adapter(nn.Module):
         return self.at(0.0)
 
     def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Return the parameters of the U-Net's modules and of the text encoder's."""
+        """Return the parameters of the U-Net's modules and of the text encoders'."""
         unet: list[nn.Parameter] = []
         text: list[nn.Parameter] = []
         for name, layer in self.layers.items():
@@ -126,6 +129,7 @@ class Adapter(nn.Module):
     def load(self, tensors: Mapping[str, torch.Tensor], where: str) -> None:
         """Take over the tensors of an adapter file. Raises ModelError unless they are the same."""
         own = self.tensors()
+        tensors = self.architecture.own_names(tensors)
         for name in sorted(own.keys() | tensors.keys()):
             if name not in tensors or name not in own:
                 side = "lacks" if name not in tensors else "has, and the recipe's adapter has not,"
@@ -142,41 +146,22 @@ class Adapter(nn.Module):
 
 
 def attach_lora(
-    unet: Any, text_encoder: Any, *, dim: int, alpha: float, where: str, seed: int
+    architecture: Architecture,
+    unet: Any,
+    text_encoders: Sequence[Any],
+    *,
+    dim: int,
+    alpha: float,
+    where: str,
+    seed: int,
 ) -> Adapter:
     """Return an adapter beside the modules of the blocks that `where` names.
 
-    Raises ModelError when the modules found are not those that the models' configurations demand:
-    an adapter that misses some learns in silence.
+    Raises RecipeError for unknown blocks, ModelError when a block lacks modules.
     """
-    chosen = blocks.parse_blocks(where)
-    adapter = Adapter(dim, alpha)
-    found = dict.fromkeys(chosen, 0)
-    for name, block, base in _targets(unet, text_encoder):
-        if block in chosen:
-            adapter.attach(name, base, seed)
-            found[block] += 1
-    expected = blocks.expected_modules(unet.config, text_encoder.config.to_dict())
-    for block in blocks.BLOCKS:
-        if block in chosen and found[block] != expected[block]:
-            raise ModelError(
-                f"block {block} must have {expected[block]} modules for a LoRA and has"
-                f" {found[block]}: this model is built otherwise than its config.json says"
-            )
+    chosen = architecture.parse(where)
+    adapter = Adapter(architecture, dim, alpha)
+    for target in find_targets(architecture, unet, text_encoders):
+        if target.block in chosen:
+            adapter.attach(target.name, target.base, seed)
     return adapter
-
-
-def _targets(unet: Any, text_encoder: Any) -> Iterator[tuple[str, str | None, Any]]:
-    for path, module in unet.named_modules():
-        if _is_flat(module) and blocks.is_unet_target(path):
-            yield blocks.unet_name(path), blocks.unet_block(path), module
-    for path, module in text_encoder.named_modules():
-        if isinstance(module, nn.Linear) and blocks.is_text_target(path):
-            yield blocks.text_name(path), blocks.TEXT, module
-
-
-def _is_flat(module: nn.Module) -> bool:
-    """Whether it is a Linear, or a Conv that is one: kernel 1x1."""
-    if isinstance(module, nn.Conv2d):
-        return module.kernel_size == (1, 1)
-    return isinstance(module, nn.Linear)

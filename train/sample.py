@@ -9,9 +9,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from schemas.files import writing
-from schemas.recipes.train import ModelSection, SampleSection, TrainRecipe
-from train.model import Model
-from train.text import Tokens, encode
+from schemas.recipes.train import ModelSection, SampleSection
+from train.conditioning import predict, whole_sizes
+from train.text import Encoded, Tokens, encode
 
 LABEL = 14  # pixels, height of the grid's letters
 PAPER, INK = (255, 255, 255), (20, 20, 20)
@@ -21,10 +21,10 @@ PIXELS_AT_ONCE = 512 * 512  # of a batch: no more memory than one picture of SD1
 
 @dataclass(frozen=True)
 class Painter:
-    """The parts that draw. The U-Net and the text encoder lie on `device`, the VAE comes there."""
+    """The parts that draw. The U-Net and the text encoders lie on `device`, the VAE comes there."""
 
     unet: Any
-    text_encoder: Any
+    text_encoders: Sequence[Any]
     tokens: Tokens
     vae: Any
     scheduler: Any  # the noise schedule as trained, with its prediction type
@@ -72,12 +72,13 @@ class Painter:
             texts = list(dict.fromkeys(prompts[place] for place in places))
             wanted = [captions[text] for text in texts] + ([] if plain is None else [plain])
             ids = self.tokens.stacked(wanted).to(self.device)
-            encoded = encode(self.text_encoder, ids, self.clip_skip)
-            context = encoded[[texts.index(prompts[place]) for place in places]]
-            if plain is not None:
-                context = torch.cat([context, encoded[-1:].expand(len(places), -1, -1)])
+            encoded = encode(self.text_encoders, ids, self.clip_skip)
+            rows = [texts.index(prompts[place]) for place in places]
+            rows += [] if plain is None else [len(texts)] * len(places)
             noise = self._noise([seeds[place] for place in places], size)
-            decoded = self._decode(self._denoised(noise, context, steps, guidance))
+            sizes = whole_sizes(len(rows), size).to(self.device)
+            latents = self._denoised(noise, encoded.take(rows), sizes, steps, guidance)
+            decoded = self._decode(latents)
             pictures.update(zip(places, decoded, strict=True))
         return [pictures[place] for place in range(len(prompts))]
 
@@ -89,15 +90,23 @@ class Painter:
         return torch.stack(rows).to(self.device)
 
     def _denoised(
-        self, noise: torch.Tensor, context: torch.Tensor, steps: int, guidance: float
+        self,
+        noise: torch.Tensor,
+        encoded: Encoded,
+        sizes: torch.Tensor,
+        steps: int,
+        guidance: float,
     ) -> torch.Tensor:
-        """Return the latents. context: [n, tokens, width], with guidance the negative's below."""
+        """Return the latents.
+
+        encoded, sizes: a row per picture, then with guidance as many of the negative.
+        """
         scheduler = self._scheduler(steps)
-        copies = len(context) // len(noise)
+        copies = len(sizes) // len(noise)
         x: torch.Tensor = noise * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
             inputs = scheduler.scale_model_input(x, t).repeat(copies, 1, 1, 1)
-            predicted = self.unet(inputs, t, context).sample.float()
+            predicted = predict(self.unet, inputs, t, encoded, sizes).float()
             if copies == 2:
                 asked, plain = predicted.chunk(2)
                 predicted = plain + guidance * (asked - plain)
@@ -107,8 +116,11 @@ class Painter:
     def _scheduler(self, steps: int) -> Any:
         from diffusers import DDIMScheduler
 
+        options: dict[str, Any] = {"steps_offset": 1}
+        if self.scheduler.config.rescale_betas_zero_snr:
+            options = {"timestep_spacing": "trailing"}  # starts where all is noise
         scheduler = DDIMScheduler.from_config(
-            self.scheduler.config, clip_sample=False, set_alpha_to_one=False, steps_offset=1
+            self.scheduler.config, clip_sample=False, set_alpha_to_one=False, **options
         )
         scheduler.set_timesteps(min(steps, scheduler.config.num_train_timesteps))
         return scheduler
@@ -123,23 +135,6 @@ class Painter:
         self.vae.to(home)
         levels = ((pixels.float().nan_to_num() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
         return [Image.fromarray(one) for one in levels.permute(0, 2, 3, 1).cpu().numpy()]
-
-
-def make_painter(
-    recipe: TrainRecipe,
-    model: Model,
-    unet: Any,
-    text_encoder: Any,
-    tokens: Tokens,
-    vae: Any,
-    device: torch.device,
-) -> Painter:
-    """Return the painter of a recipe's loaded parts, with the schedule that its model needs."""
-    scheduler = model.scheduler()
-    kind = {"epsilon": "epsilon", "v": "v_prediction"}[recipe.model.prediction]
-    scheduler.register_to_config(prediction_type=kind)
-    skip = recipe.model.clip_skip
-    return Painter(unet, text_encoder, tokens, vae, scheduler, skip, device)
 
 
 def at_once(size: tuple[int, int]) -> int:

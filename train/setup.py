@@ -1,5 +1,6 @@
 """What a run needs before its first step: models, adapter, data, latents, batches. All checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,21 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from schemas.errors import DataError, RecipeError
+from schemas.errors import DataError, ModelError, RecipeError
 from schemas.progress import say
 from schemas.recipes.train import TrainRecipe
 from train import blocks, latents
 from train.batches import Batches
+from train.conditioning import true_sizes
 from train.data import Data, read_data
 from train.device import find_device
 from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
 from train.optimizer import make_optimizer
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
-from train.sample import Painter, make_painter
+from train.sample import Painter
 from train.text import Tokens
 
 COMPUTE = {"fp32": torch.float32, "bf16": torch.bfloat16}
+SDXL_SKIP = 2  # clip_skip as SDXL was trained with
 SHOWN = 3  # examples in a message
 
 
@@ -37,12 +40,13 @@ class Setup:
     vae_sha256: str
     data: Data
     store: latents.LatentStore
+    sizes: torch.Tensor  # float32 [rows, 6], what SDXL is told: see conditioning.true_sizes
     batches: Batches
     validation: np.ndarray  # int64: rows that the loss is measured on
     steps: int  # optimizer steps in all
     forwards: int  # batches in all
     unet: Any
-    text_encoder: Any
+    text_encoders: tuple[Any, ...]
     tokens: Tokens
     vae: Any
     abar: torch.Tensor  # float32 [timesteps], on the device
@@ -58,13 +62,13 @@ class Setup:
     @property
     def painter(self) -> Painter:
         """The parts that draw samples."""
-        return make_painter(
-            self.recipe,
-            self.model,
+        return Painter(
             self.unet,
-            self.text_encoder,
+            self.text_encoders,
             self.tokens,
             self.vae,
+            self.model.scheduler(),
+            self.recipe.model.clip_skip,
             self.device,
         )
 
@@ -76,15 +80,15 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     DatasetError, DataError, ModelError or DeviceError.
     """
     _check_sample(recipe)
-    trains_text = blocks.TEXT in blocks.parse_blocks(recipe.adapter.blocks)
     target = find_device(device)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
-    unet, text_encoder, adapter = networks(recipe, model)
+    trains_text = blocks.TEXT in model.architecture.parse(recipe.adapter.blocks)
+    unet, text_encoders, adapter = networks(recipe, model)
     optimizer = make_optimizer(recipe.optimizer, *adapter.groups())
-    tokens = Tokens(model.tokenizer())
+    tokens = load_tokens(model, text_encoders)
     _tell_cut_prompts(recipe, tokens)
     model_sha256 = model.sha256()
     start = load_state(folder) if resume else None
@@ -93,7 +97,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     vae = model.vae()
     store = latents.encode(
         *(data.table, (root / recipe.data).parent, recipe, vae, target),
-        latents.vae_key(model.vae_folder),
+        latents.vae_key(model.vae_source),
     )
     vae.to("cpu")  # it comes to the device again to decode samples
     batches, validation = _batches(recipe, data, store)
@@ -103,7 +107,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
             f" ({len(store.problems)} are left out); put them back, or name another folder in `out`"
         )
     steps, forwards = length(recipe, batches)
-    _place(recipe, target, unet, text_encoder, adapter)
+    _place(recipe, target, unet, text_encoders, adapter)
     if start is not None:
         adapter.load(start.adapter, str(folder.state))
         optimizer.load_state_dict(dict(start.optimizer))
@@ -117,12 +121,13 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         vae_sha256=model.vae_sha256(),
         data=data,
         store=store,
+        sizes=torch.from_numpy(true_sizes(data.table, store.placement)),
         batches=batches,
         validation=validation,
         steps=steps,
         forwards=forwards,
         unet=unet,
-        text_encoder=text_encoder,
+        text_encoders=text_encoders,
         tokens=tokens,
         vae=vae,
         abar=model.scheduler().alphas_cumprod.to(target, torch.float32),
@@ -133,32 +138,53 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     )
 
 
-def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, Any, Adapter]:
-    """Return the U-Net and the text encoder, and the adapter beside their modules."""
-    text_encoder = model.text_encoder()
-    layers = text_encoder.config.num_hidden_layers
-    if recipe.model.clip_skip > layers:
+def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], Adapter]:
+    """Return the U-Net and the text encoders, and the adapter beside their modules."""
+    skip = recipe.model.clip_skip
+    if model.kind == "sdxl" and skip != SDXL_SKIP:
         raise RecipeError(
-            f"model.clip_skip is {recipe.model.clip_skip}, but the text encoder has only"
-            f" {layers} layers"
+            f"model.clip_skip is {skip}, but SDXL models are trained on their encoders' last layer"
+            f" but one: leave clip_skip at {SDXL_SKIP}"
+        )
+    text_encoders = model.text_encoders()
+    layers = text_encoders[0].config.num_hidden_layers
+    if skip > layers:
+        raise RecipeError(
+            f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
         )
     unet = model.unet()
     options = recipe.adapter
     adapter = attach_lora(
-        *(unet, text_encoder),
+        *(model.architecture, unet, text_encoders),
         dim=options.dim,
         alpha=options.alpha,
         where=options.blocks,
         seed=recipe.seed,
     )
-    return unet, text_encoder, adapter
+    return unet, text_encoders, adapter
+
+
+def load_tokens(model: Model, text_encoders: Sequence[Any]) -> Tokens:
+    """Return the model's tokens. Raises ModelError when the tokenizer is of another model."""
+    tokenizer = model.tokenizer()
+    vocabulary = text_encoders[0].config.vocab_size
+    if len(tokenizer) != vocabulary:
+        raise ModelError(
+            f"the tokenizer knows {len(tokenizer)} tokens and the text encoder {vocabulary}: they"
+            " are of different models; name the model's own in model.tokenizer"
+        )
+    return Tokens(tokenizer)
 
 
 def _place(
-    recipe: TrainRecipe, device: torch.device, unet: Any, text_encoder: Any, adapter: Adapter
+    recipe: TrainRecipe,
+    device: torch.device,
+    unet: Any,
+    text_encoders: Sequence[Any],
+    adapter: Adapter,
 ) -> None:
     """Move the models to the device in the precision of computing, the adapter in fp32."""
-    for base in (unet, text_encoder):
+    for base in (unet, *text_encoders):
         # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
         torch.nn.Module.to(base, device, COMPUTE[recipe.steps.precision])
     adapter.to(device)
@@ -166,8 +192,9 @@ def _place(
         # both libraries compute a forward pass again only in training mode
         unet.enable_gradient_checkpointing()
         unet.train()
-        text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        text_encoder.train()
+        for encoder in text_encoders:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            encoder.train()
 
 
 def length(recipe: TrainRecipe, batches: Batches) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import torch
 
 from schemas.errors import Failure
 from train.batches import NOISE, SHUFFLE, TIMESTEP, Batch, stream
+from train.conditioning import predict
 from train.diffusion import add_noise, sample_losses, target
 from train.optimizer import rate_factor, set_rate
 from train.setup import Setup
@@ -76,6 +77,7 @@ def batch_losses(
         timesteps=torch.tensor(timesteps),
         ids=ready.tokens.stacked(captions),
         weights=torch.from_numpy(ready.data.weights[batch.rows]),
+        sizes=ready.sizes[batch.rows],
     )
 
 
@@ -87,10 +89,12 @@ def losses_at(
     timesteps: torch.Tensor,
     ids: torch.Tensor,
     weights: torch.Tensor,
+    sizes: torch.Tensor,
 ) -> torch.Tensor:
     """Return the weighted losses [n].
 
-    x0: scaled latents, like noise [n,c,h,w]. timesteps, weights: [n]. ids: [n, chunks, 77].
+    x0: scaled latents, like noise [n,c,h,w]. timesteps, weights: [n]. ids: [n, chunks, 77]. sizes:
+    [n, 6], see conditioning.true_sizes.
     """
     section, device = ready.recipe.model, ready.device
     x0, noise, timesteps = x0.to(device), noise.to(device), timesteps.to(device)
@@ -98,8 +102,9 @@ def losses_at(
     half = ready.recipe.steps.precision == "bf16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         with torch.set_grad_enabled(ready.trains_text and torch.is_grad_enabled()):
-            context = encode(ready.text_encoder, ids.to(device), section.clip_skip)
-        predicted = ready.unet(add_noise(x0, noise, abar), timesteps, context).sample
+            encoded = encode(ready.text_encoders, ids.to(device), section.clip_skip)
+        noisy = add_noise(x0, noise, abar)
+        predicted = predict(ready.unet, noisy, timesteps, encoded, sizes.to(device))
     wanted = target(x0, noise, abar, section.prediction)
     return sample_losses(predicted, wanted, weights.to(device))
 
@@ -126,6 +131,7 @@ def validation_loss(ready: Setup) -> float | None:
             timesteps=torch.tensor([t]),
             ids=ids,
             weights=torch.ones(1),
+            sizes=ready.sizes[rows[place : place + 1]],
         )
         total += float(loss)
     return total / len(rows)

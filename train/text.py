@@ -1,4 +1,4 @@
-"""Captions to what the U-Net is conditioned on: one way for training, sampling and validation.
+"""Captions to what the U-Net is told of them: one way for training, sampling and validation.
 
 A caption is a list of tags, joined with ", " and cut into chunks of 75 tokens, each between the
 begin and the end token, so that long captions reach the U-Net whole; a tag is never cut in two
@@ -16,6 +16,19 @@ import torch
 from schemas.tags import plain
 
 CHUNK = 75  # tokens of a chunk, without the begin and end token
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the U-Net is told of n captions."""
+
+    context: torch.Tensor  # [n, tokens, width]: what it attends to
+    pooled: torch.Tensor | None  # [n, width]: SDXL's summary of the caption; SD1.5 has none
+
+    def take(self, rows: Sequence[int]) -> "Encoded":
+        """Return these rows, in this order."""
+        pooled = self.pooled
+        return Encoded(self.context[rows], None if pooled is None else pooled[rows])
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,8 @@ class Tokens:
 
     def _framed(self, chunks: list[list[int]]) -> np.ndarray:
         begin, end = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        framed = np.full((len(chunks), CHUNK + 2), self._tokenizer.pad_token_id, dtype=np.int64)
+        # what CLIP was trained with, whatever the tokenizer's own file says of padding
+        framed = np.full((len(chunks), CHUNK + 2), end, dtype=np.int64)
         framed[:, 0] = begin
         for row, chunk in zip(framed, chunks, strict=True):
             row[1 : len(chunk) + 1] = chunk
@@ -88,16 +102,34 @@ class Tokens:
         return torch.from_numpy(np.stack(rows))
 
 
-def encode(text_encoder: Any, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
-    """Return what the U-Net attends to, [n, chunks * 77, width], for ids [n, chunks, 77].
+def encode(text_encoders: Sequence[Any], ids: torch.Tensor, clip_skip: int) -> Encoded:
+    """Return what the U-Net is told of captions of ids [n, chunks, 77], the chunks in a row.
 
-    `clip_skip` counts layers from the end as the ecosystem does: hidden_states[-clip_skip], then
-    the final layer norm; 1 is the encoder's own output.
+    SD1.5: `clip_skip` counts layers from the end as the ecosystem does: hidden_states[-clip_skip],
+    then the final layer norm; 1 is the encoder's own output. SDXL: both encoders' last layer but
+    one, without norm, side by side, and the second's projected summary of the first chunk.
     """
     n, chunks, length = ids.shape
-    found = text_encoder(ids.reshape(n * chunks, length), output_hidden_states=True)
-    states = final_layer_norm(text_encoder)(found.hidden_states[-clip_skip])
-    return torch.as_tensor(states).reshape(n, chunks * length, -1)
+    flat = ids.reshape(n * chunks, length)
+    if len(text_encoders) == 1:
+        found = text_encoders[0](flat, output_hidden_states=True)
+        states = final_layer_norm(text_encoders[0])(found.hidden_states[-clip_skip])
+        return Encoded(states.reshape(n, chunks * length, -1), None)
+    first, second = text_encoders
+    states = first(flat, output_hidden_states=True).hidden_states[-2]
+    found = second(_padded_for_the_second(flat), output_hidden_states=True)
+    context = torch.cat([states, found.hidden_states[-2]], dim=-1)
+    pooled = found.text_embeds.reshape(n, chunks, -1)[:, 0]
+    return Encoded(context.reshape(n, chunks * length, -1), pooled)
+
+
+def _padded_for_the_second(ids: torch.Tensor) -> torch.Tensor:
+    """SDXL's second encoder was trained with 0 behind the end token, the first with the end token.
+
+    ids: [n, 77], of which the last always is the end token.
+    """
+    is_end = ids == ids[:, -1:]
+    return ids.masked_fill(is_end & (is_end.cumsum(dim=1) > 1), 0)
 
 
 def final_layer_norm(text_encoder: Any) -> Any:

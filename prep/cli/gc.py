@@ -64,7 +64,7 @@ def _gc_latents(dataset: Dataset) -> int:
     except KirokuError as error:
         say(f"gc: latents are left alone: {error}")
         return 0
-    key = latents.vae_key(model.vae_folder)
+    key = latents.vae_key(model.vae_source)
     return latents.gc(dataset.root, {key: latents.keys(manifest, recipe)})
 
 

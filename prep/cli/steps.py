@@ -22,7 +22,7 @@ def inputs(dataset: Dataset) -> str:
     """What shapes the latents: the images and their sizes, the geometry, the VAE's bytes."""
     recipe = _recipe(dataset)
     images = MANIFEST.read(dataset.manifest).select(["md5", "width", "height"])
-    key = train_latents.vae_key(_model(dataset, recipe, download=False).vae_folder)
+    key = train_latents.vae_key(_model(dataset, recipe, download=False).vae_source)
     return fingerprint(_digest(images), recipe.latents.model_dump(mode="json"), key)
 
 
@@ -33,7 +33,7 @@ def latents(dataset: Dataset) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         manifest = MANIFEST.read(dataset.manifest)
-        key = train_latents.vae_key(model.vae_folder)
+        key = train_latents.vae_key(model.vae_source)
         if train_latents.wanted(manifest, dataset.root, recipe, key):
             from train.device import find_device  # imports torch, which is mostly not needed here
 
@@ -60,7 +60,7 @@ def latents(dataset: Dataset) -> Seal:
 def intact(dataset: Dataset) -> bool:
     """Whether every latent that the manifest wants is there."""
     recipe = _recipe(dataset)
-    key = train_latents.vae_key(_model(dataset, recipe, download=False).vae_folder)
+    key = train_latents.vae_key(_model(dataset, recipe, download=False).vae_source)
     return not train_latents.wanted(MANIFEST.read(dataset.manifest), dataset.root, recipe, key)
 
 

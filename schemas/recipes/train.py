@@ -6,18 +6,35 @@ from pydantic import Field, model_validator
 
 from schemas.recipes.section import Section
 
+ModelKind = Literal["sd15", "sdxl"]
+
 
 class ModelSection(Section):
     """The checkpoint that the adapter is trained on."""
 
     path: str
     """a diffusers folder, or a Hub id"""
+    kind: Literal["", "sd15", "sdxl"] = ""
+    """sd15 or sdxl; empty: found from the file, which is checked when this is given"""
     vae: str = ""
     """another VAE (a diffusers folder); empty: the checkpoint's own"""
     prediction: Literal["epsilon", "v"] = "epsilon"
     """what the U-Net predicts; "v" for v-prediction checkpoints"""
+    zero_terminal_snr: bool = False
+    """the last timestep is pure noise; only with prediction = "v", for models trained so"""
     clip_skip: int = Field(2, ge=1, le=12)
-    """the text encoder's layer counted from its end; 1 is the last"""
+    """the text encoder's layer counted from its end; 1 is the last; SDXL always takes 2"""
+    tokenizer: str = ""
+    """a folder with CLIP's vocab.json and merges.txt, for a checkpoint that has none with it"""
+
+    @model_validator(mode="after")
+    def _noise_in_v(self) -> "ModelSection":
+        if self.zero_terminal_snr and self.prediction != "v":
+            raise ValueError(
+                'zero_terminal_snr needs prediction = "v": where all is noise, to predict the noise'
+                " says nothing of the picture"
+            )
+        return self
 
 
 class LatentsSection(Section):

@@ -165,7 +165,7 @@ def opened(folder: Path) -> Painter:
     """The model as kiroku opens any other."""
     model = find_model(ModelSection(path=str(folder), clip_skip=1), Path())
     tokens = Tokens(model.tokenizer())
-    parts = (model.unet(), model.text_encoder(), tokens, model.vae(), model.scheduler())
+    parts = (model.unet(), model.text_encoders(), tokens, model.vae(), model.scheduler())
     return Painter(*parts, 1, torch.device("cpu"))
 
 

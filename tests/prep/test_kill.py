@@ -98,7 +98,7 @@ def assert_same_latents(one: Path, other: Path) -> None:
     for folder in (one, other):
         recipe = load_train(folder / "train.toml")
         manifest = MANIFEST.read(folder / "manifest.parquet")
-        key = latents.vae_key(find_model(recipe.model, folder).vae_folder)
+        key = latents.vae_key(find_model(recipe.model, folder).vae_source)
         stores.append(latents.stored(manifest, folder, recipe, key))
     assert stores[0].problems == stores[1].problems
     assert (stores[0].buckets == stores[1].buckets).all()

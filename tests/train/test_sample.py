@@ -18,7 +18,7 @@ def painter(model: Path) -> Painter:
     found = find_model(ModelSection(path=str(model)), Path())
     return Painter(
         found.unet(),
-        found.text_encoder(),
+        found.text_encoders(),
         Tokens(found.tokenizer()),
         found.vae(),
         found.scheduler(),
@@ -87,13 +87,13 @@ def test_a_picture_is_the_same_in_every_batch(painter: Painter, guidance: float)
 
 def test_each_prompt_is_encoded_once(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    forward = painter.text_encoder.forward
+    forward = painter.text_encoders[0].forward
 
     def counted(ids: torch.Tensor, **options: object) -> object:
         rows.append(len(ids))
         return forward(ids, **options)
 
-    monkeypatch.setattr(painter.text_encoder, "forward", counted)
+    monkeypatch.setattr(painter.text_encoders[0], "forward", counted)
     painter.draw_batch(["hat", "smile", "hat"], "lowres", [1, 2, 3], (64, 64), 2, 3.0)
     assert rows == [3]
 

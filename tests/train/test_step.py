@@ -68,7 +68,9 @@ def test_loss_and_gradients_equal_peft_and_diffusers(
     t, weights = torch.tensor([20, 870]), torch.tensor([1.0, 0.5])
     texts = ["azusa, smile, hat", "1girl, blue eyes"]
     ids = run.tokens.stacked([run.tokens.prompt(text) for text in texts])
-    ours = losses_at(run, x0, noise=noise, timesteps=t, ids=ids, weights=weights).mean()
+    ours = losses_at(
+        run, x0, noise=noise, timesteps=t, ids=ids, weights=weights, sizes=torch.zeros(2, 6)
+    ).mean()
     ours.backward()
 
     unet, text, parameters = peft_twin(model, run)

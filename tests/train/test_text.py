@@ -88,21 +88,21 @@ def test_shorter_captions_get_empty_chunks_beside_longer_ones(tokens: Tokens) ->
 def test_clip_skip_counts_layers_from_the_end_before_the_final_norm(
     model: Path, tokens: Tokens
 ) -> None:
-    text = find_model(ModelSection(path=str(model)), Path()).text_encoder()
+    (text,) = find_model(ModelSection(path=str(model)), Path()).text_encoders()
     ids = tokens.stacked([tokens.caption(["hat", "smile"])])
     out = text(ids[:, 0], output_hidden_states=True)
-    torch.testing.assert_close(encode(text, ids, 1), out.last_hidden_state)
+    torch.testing.assert_close(encode([text], ids, 1).context, out.last_hidden_state)
     second = text.final_layer_norm(out.hidden_states[-2])
-    torch.testing.assert_close(encode(text, ids, 2), second)
+    torch.testing.assert_close(encode([text], ids, 2).context, second)
     assert not torch.allclose(second, out.last_hidden_state, atol=1e-3)
 
 
 def test_chunks_are_encoded_apart_and_laid_in_a_row(model: Path, tokens: Tokens) -> None:
-    text = find_model(ModelSection(path=str(model)), Path()).text_encoder()
+    (text,) = find_model(ModelSection(path=str(model)), Path()).text_encoders()
     ids = tokens.stacked([tokens.caption([f"qzx{n}" for n in range(40)])])
-    joined = encode(text, ids, 2)
+    joined = encode([text], ids, 2).context
     assert joined.shape == (1, ids.shape[1] * 77, 128)
-    apart = [encode(text, ids[:, n : n + 1], 2) for n in range(ids.shape[1])]
+    apart = [encode([text], ids[:, n : n + 1], 2).context for n in range(ids.shape[1])]
     torch.testing.assert_close(joined, torch.cat(apart, dim=1))
 
 

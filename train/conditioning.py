@@ -1,0 +1,51 @@
+"""What the U-Net is told beside the noisy latents: the caption and, SDXL's, sizes and crop.
+
+SDXL learnt how large a picture was before it was scaled, and what was cropped off it (Podell et
+al. 2023, arXiv:2307.01952, section 2.2), so that small or cut pictures do not teach it to draw
+such.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from schemas.geometry import Placement
+from train.text import Encoded
+
+
+def true_sizes(manifest: pa.Table, placement: Placement) -> npt.NDArray[np.float32]:
+    """Return what each of n images was and became, in pixels: [n, 6].
+
+    Original height and width; top and left edge of the crop, in the scaled image, as it really
+    happened; height and width of the bucket.
+    """
+    columns = (
+        *(manifest.column("height").to_numpy(), manifest.column("width").to_numpy()),
+        *(placement.crop_top, placement.crop_left),
+        *(placement.bucket_height, placement.bucket_width),
+    )
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def whole_sizes(count: int, size: tuple[int, int]) -> torch.Tensor:
+    """Return [count, 6] for pictures to be drawn at (width, height): whole, and never scaled."""
+    width, height = size
+    row = [height, width, 0, 0, height, width]
+    return torch.tensor([row] * count, dtype=torch.float32)
+
+
+def predict(
+    unet: Any, x: torch.Tensor, t: torch.Tensor, encoded: Encoded, sizes: torch.Tensor
+) -> torch.Tensor:
+    """Return what the U-Net predicts of x_t [n,c,h,w], in its own precision: [n,c,h,w].
+
+    t: [n] or one for all. sizes: [n, 6], which SD1.5 is not told.
+    """
+    added = None
+    if encoded.pooled is not None:
+        added = {"text_embeds": encoded.pooled, "time_ids": sizes}
+    predicted: torch.Tensor = unet(x, t, encoded.context, added_cond_kwargs=added).sample
+    return predicted
