@@ -1,6 +1,7 @@
 """From posts, probabilities and the recipe's rules to a caption for every keeper."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from prep import seals
 from prep.captions import sources
 from prep.captions.columns import BOORU, TAGGER, Images, Ints, Tags
 from prep.captions.combined import Read, names_of
+from prep.captions.knowledge import Knowledge
 from prep.captions.render import render
-from prep.captions.rules import Rule, find_features, rules_of
+from prep.captions.rules import Aliases, Rule, find_features, rules_of
 from prep.dataset import Dataset
 from prep.edits import conflicts, journal
 from prep.edits.apply import Edited, edited
@@ -25,14 +27,14 @@ from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
-from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS
+from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS, SITE_TAGS
 from schemas.tags import canonical, plain
 
 STAGE = "caption"
 
 
 def inputs(dataset: Dataset) -> str:
-    """What shapes this stage: posts, keepers, probabilities, thresholds and rules."""
+    """What shapes this stage: posts, keepers, probabilities, thresholds, rules, the site's tags."""
     upstream = [seals.read_seal(dataset.root, name) for name in ("fetch", "dedup", "tag")]
     tag, caption = (
         dataset.recipe.tag.model_dump(mode="json", exclude={"device", "taggers"}),
@@ -41,6 +43,7 @@ def inputs(dataset: Dataset) -> str:
     roles = {name: part.role for name, part in dataset.recipe.sets.items()}
     merged = dataset.recipe.dedup.merge_tags
     edits = journal.changes_as_json(journal.read(dataset.root).counting)
+    site = snapshot(dataset).drop_columns("asked").to_pylist()  # when it was asked changes nothing
     return fingerprint(
         [seal and seal.output for seal in upstream],
         tag,
@@ -48,6 +51,7 @@ def inputs(dataset: Dataset) -> str:
         roles,
         merged,
         edits,
+        site,
     )
 
 
@@ -104,7 +108,7 @@ def up_to_edits(dataset: Dataset, *, refit: bool = False) -> Now:
     recipe = dataset.recipe.caption
     names: list[str] = list(recipe.rules)
     found, fitted = _found(dataset, tags, images, refit)
-    rules = rules_of(recipe, found)
+    rules = rules_of(recipe, found, known(dataset))
     entries = journal.read(dataset.root).counting
     if "edits" not in names and entries:
         say(f'caption: {len(entries)} edits wait: caption.rules leaves out "edits"')
@@ -131,6 +135,17 @@ def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
     return images, sources.together(booru, sources.from_taggers(reads, dataset.recipe.tag)).once()
 
 
+def snapshot(dataset: Dataset) -> pa.Table:
+    """Return what the dataset's site knows of tags, as it was last asked."""
+    rows = dataset.table(SITE_TAGS)
+    return rows.filter(pc.equal(rows["site"], dataset.recipe.fetch.site))
+
+
+def known(dataset: Dataset) -> Knowledge:
+    """Return the same, for the rules."""
+    return Knowledge.of(snapshot(dataset))
+
+
 def found_path(dataset: Dataset) -> Path:
     """Where the found features are kept, for a person to look at."""
     return dataset.root / FOUND_FEATURES
@@ -139,12 +154,14 @@ def found_path(dataset: Dataset) -> Path:
 def collapsed(dataset: Dataset) -> list[str]:
     """Return the features that the trigger stands for now, canonical."""
     recipe = dataset.recipe.caption
+    path = found_path(dataset)
     if "collapse" not in recipe.rules:
         return []
-    if recipe.collapse.tags != "found":
-        return [canonical(name) for name in recipe.collapse.tags]
-    path = found_path(dataset)
-    return list(json.loads(path.read_text(encoding="utf-8"))["tags"]) if path.is_file() else []
+    names: Sequence[str] = () if recipe.collapse.tags == "found" else recipe.collapse.tags
+    if recipe.collapse.tags == "found" and path.is_file():
+        names = json.loads(path.read_text(encoding="utf-8"))["tags"]
+    name = known(dataset).present if "aliases" in recipe.rules else str
+    return [name(canonical(one)) for one in names]
 
 
 def _images(dataset: Dataset) -> Images:
@@ -193,14 +210,24 @@ def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:
 
 
 def _from_sources(dataset: Dataset, images: Images) -> Tags:
-    """The tags of booru (or imported text) and taggers, as the recipe puts them together."""
-    options = dataset.recipe.caption.source
+    """The tags of booru (or imported text) and taggers, as the recipe puts them together.
+
+    Aliases are resolved in each first: what has two names is one tag to both.
+    """
+    options, rules = dataset.recipe.caption.source, dataset.recipe.caption.rules
     reads = _reads(dataset, images)
-    booru = _from_booru(dataset, images, reads)
+    aliases = Aliases(known(dataset))
+
+    def resolved(tags: Tags) -> Tags:
+        if "aliases" not in rules:
+            return tags
+        return aliases(tags, images, 1 << rules.index("aliases"))
+
+    booru = resolved(_from_booru(dataset, images, reads))
     if options == "booru" or not reads:
         return booru.once()
     warn_of_unknown(dataset.recipe.tag.threshold, reads)
-    tagger = sources.from_taggers(reads, dataset.recipe.tag)
+    tagger = resolved(sources.from_taggers(reads, dataset.recipe.tag))
     if options == "taggers":
         return tagger
     both = sources.together(booru, tagger).once()

@@ -247,6 +247,21 @@ SHOWN = Table(
     key=("set", "post_id"),
 )
 
+SITE_TAGS = Table(
+    "site_tags",  # what a site knows of tags in use: the snapshot that captions go by
+    pa.schema(
+        [
+            _column("site", pa.string()),
+            _column("name", pa.string()),  # canonical
+            _column("category", pa.string(), optional=True),  # where nothing else tells it
+            _column("alias_of", pa.string(), optional=True),  # the name that took its place
+            _column("implies", STRINGS),  # directly
+            _column("asked", pa.date32()),  # when the site was asked
+        ]
+    ),
+    key=("site", "name"),
+)
+
 HASHES = Table(
     "hashes",
     pa.schema(

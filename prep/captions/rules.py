@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from prep.captions.columns import KINDS, RULE, Images, Tags, joined, made
+from prep.captions.knowledge import UNKNOWN, Implied, Knowledge
 from schemas.recipes.prep import CaptionsSection
 from schemas.tags import canonical
 
@@ -87,7 +88,26 @@ class Rename:
             if name in old:
                 becomes[old[name]] = code
         renamed = becomes[wider.tag] != wider.tag
-        return replace(_touch(wider, renamed, bit), tag=becomes[wider.tag]).once()
+        if not renamed.any():
+            return tags
+        after = replace(_touch(wider, renamed, bit), tag=becomes[wider.tag])
+        had = np.zeros(len(images), bool)
+        had[tags.image[renamed]] = True
+        double = had[tags.image]  # only there two may have become one
+        return joined(after.where(~double), after.where(double).once())
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """Give tags the names that the site has for them now."""
+
+    knowledge: Knowledge
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags under their present names."""
+        present = {name: self.knowledge.present(name) for name in tags.names}
+        renames = Rename({name: new for name, new in present.items() if new != name})
+        return renames(tags, images, bit) if renames.names else tags
 
 
 @dataclass(frozen=True)
@@ -129,21 +149,34 @@ class Order:
         return tags.take(np.lexsort((rank[tags.category], tags.image)))
 
 
-def rules_of(recipe: CaptionsSection, found: Sequence[str]) -> dict[str, Rule]:
+def rules_of(
+    recipe: CaptionsSection, found: Sequence[str], knowledge: Knowledge = UNKNOWN
+) -> dict[str, Rule]:
     """Return the rules between source and render, by name, in the recipe's order.
 
-    `found` are the collapsed features where the recipe says "found".
+    `found` are the collapsed features where the recipe says "found". The recipe's own names are
+    those of the site now where it wants aliases resolved.
     """
+
+    def named(text: str) -> str:
+        name = canonical(text)
+        return knowledge.present(name) if "aliases" in recipe.rules else name
+
     features = found if recipe.collapse.tags == "found" else recipe.collapse.tags
+    renames = {named(old): canonical(new) for old, new in recipe.rename.items()}
+    # what is called otherwise by then implies what it did
+    renamed = renames if "rename" in recipe.rules[: _place("implied", recipe)] else {}
     known: dict[str, Rule | None] = {
+        "aliases": Aliases(knowledge),
         "drop": Drop(
             frozenset(recipe.drop.categories),
-            frozenset(map(canonical, recipe.drop.tags)),
+            frozenset(map(named, recipe.drop.tags)),
             tuple(map(canonical, recipe.drop.patterns)),
         ),
         "trigger": Trigger(canonical(recipe.trigger)) if recipe.trigger.strip() else None,
-        "collapse": Collapse(frozenset(map(canonical, features))) if features else None,
-        "rename": Rename({canonical(a): canonical(b) for a, b in recipe.rename.items()}),
+        "collapse": Collapse(frozenset(map(named, features))) if features else None,
+        "rename": Rename(renames),
+        "implied": Implied(knowledge.implications_as(renamed)),
         "quality": Quality(
             tuple((canonical(name), score) for name, score in recipe.quality.scores.items()),
             recipe.quality.which == "highest",
@@ -151,6 +184,10 @@ def rules_of(recipe: CaptionsSection, found: Sequence[str]) -> dict[str, Rule]:
         "order": Order(recipe.render.order),
     }
     return {name: rule for name in recipe.rules if (rule := known.get(name)) is not None}
+
+
+def _place(name: str, recipe: CaptionsSection) -> int:
+    return recipe.rules.index(name) if name in recipe.rules else 0
 
 
 def find_features(tags: Tags, images: Images, share: float, spare: Sequence[str]) -> list[str]:

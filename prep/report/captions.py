@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from prep.caption import known
 from prep.captions.columns import BOORU, TAGGER, Tags
 from prep.captions.columns import Images as Rows
 from prep.captions.rules import rules_of
@@ -27,6 +28,7 @@ WHY = {  # what a rule says of a tag that it takes away
     "source": "the recipe takes no tags from there",
     "drop": "a rule drops it",
     "collapse": "the trigger stands for it",
+    "implied": "another tag implies it",
 }
 
 
@@ -102,7 +104,7 @@ def _gone(
 
     wanted = TAKEN[dataset.recipe.caption.source]
     tags = step("source", tags, tags.where((tags.source & wanted) == wanted))
-    for name, rule in rules_of(dataset.recipe.caption, found).items():
+    for name, rule in rules_of(dataset.recipe.caption, found, known(dataset)).items():
         tags = step(name, tags, rule(tags, rows, 0))
     return gone
 
@@ -113,13 +115,16 @@ def _pairs(tags: Tags) -> set[tuple[int, str]]:
 
 
 def _before(dataset: Dataset, tags: Tags, gone: Mapping[str, str]) -> list[Word]:
-    renamed = {canonical(a): canonical(b) for a, b in dataset.recipe.caption.rename.items()}
+    present = known(dataset).present
+    renames = dataset.recipe.caption.rename
+    renamed = {present(canonical(a)): canonical(b) for a, b in renames.items()}
     words = []
     for code, source in zip(tags.tag.tolist(), tags.source.tolist(), strict=True):
         name = tags.names[code]
         rule, origin = gone.get(name, ""), ORIGIN[source]
-        fate = "renamed" if rule == "rename" else "removed" if rule else ""
-        why = f"now {rendered(renamed[name], escape=False)}" if fate == "renamed" else ""
+        fate = "renamed" if rule in ("rename", "aliases") else "removed" if rule else ""
+        new = renamed.get(name, name) if rule == "rename" else present(name)
+        why = f"now {rendered(new, escape=False)}" if fate == "renamed" else ""
         note = "; ".join(filter(None, (f"from {origin}", why or WHY.get(rule, rule))))
         words.append(Word(rendered(name, escape=False), fate, note))
     return words
@@ -134,7 +139,7 @@ def _after(
 
 
 def _word(tag: Mapping[str, Any], before: set[str]) -> Word:
-    if "rename" in tag["rules"]:
+    if not {"rename", "aliases"}.isdisjoint(tag["rules"]):
         return Word(tag["text"], "renamed", "another tag's new name")
     if canonical(tag["tag"]) not in before:
         return Word(tag["text"], "added", f"by the rule {', '.join(tag['rules']) or tag['source']}")

@@ -11,7 +11,17 @@ from schemas.recipes.section import Section
 
 Category = Literal["general", "artist", "copyright", "character", "meta"]
 RuleName = Literal[
-    "source", "drop", "trigger", "collapse", "edits", "rename", "quality", "order", "render"
+    "source",
+    "aliases",
+    "drop",
+    "trigger",
+    "collapse",
+    "edits",
+    "rename",
+    "implied",
+    "quality",
+    "order",
+    "render",
 ]
 Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
 Probability = Annotated[float, Field(ge=0.01, le=1)]  # `prep tag` keeps none below
@@ -251,6 +261,8 @@ class CaptionsSection(Section):
             raise ValueError("rules name one rule twice")
         if self.rules[:1] != ("source",) or self.rules[-1:] != ("render",):
             raise ValueError('rules start with "source" and end with "render"')
+        if "aliases" in self.rules and self.rules[1] != "aliases":
+            raise ValueError('"aliases" follows "source": what comes later goes by present names')
         if self.collapse.tags and not self.trigger:
             raise ValueError("collapse needs a trigger to collapse into")
         return self

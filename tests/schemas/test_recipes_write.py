@@ -55,7 +55,7 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
         {
             "trigger": odd.filter(str.strip),
             "rules": st.lists(st.sampled_from(middle), unique=True).map(
-                lambda names: ("source", *names, "render")
+                lambda names: ("source", *sorted(names, key="aliases".__ne__), "render")
             ),
         }
     ),
