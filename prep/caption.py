@@ -60,17 +60,7 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         now = up_to_edits(dataset, refit=refit)
-        tags = now.edited.tags
-        names: list[str] = list(dataset.recipe.caption.rules)
-        for name, rule in now.later.items():
-            tags = rule(tags, now.images, 1 << names.index(name))
-        table = render(
-            now.edited.as_written(tags),
-            now.images,
-            dataset.recipe.caption.render,
-            names,
-            _spellings(dataset.recipe.caption),
-        )
+        table = captions_of(dataset, now)
         drops = conflicts.excluded(now.edited.standing, now.images)
         table = table.filter(pa.array(conflicts.remains(now.edited.standing)))
         conflicts.report(dataset, now.edited, now.images)
@@ -120,6 +110,21 @@ def up_to_edits(dataset: Dataset, *, refit: bool = False) -> Now:
     held = standing(entries, places_of(dataset, images), len(images))
     later = {name: rules[name] for name in names[place:] if name in rules}
     return Now(images, edited(tags, held, 1 << place), later, fitted)
+
+
+def captions_of(dataset: Dataset, now: Now) -> pa.Table:
+    """Return the table of captions, of excluded images too: the later rules, then text."""
+    names: list[str] = list(dataset.recipe.caption.rules)
+    tags = now.edited.tags
+    for name, rule in now.later.items():
+        tags = rule(tags, now.images, 1 << names.index(name))
+    return render(
+        now.edited.as_written(tags),
+        now.images,
+        dataset.recipe.caption.render,
+        names,
+        _spellings(dataset.recipe.caption),
+    )
 
 
 def before_rules(dataset: Dataset) -> tuple[Images, Tags]:

@@ -19,6 +19,7 @@ app = App(
 HERE = Path()
 Folder = Annotated[Path, Parameter(help="The dataset folder.")]
 Flag = Annotated[bool, Parameter(negative=())]
+Words = Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False)]
 Changes = Annotated[
     tuple[str, ...],
     Parameter(
@@ -208,6 +209,73 @@ def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -
     from prep.caption import caption
 
     _one("caption", dir, changes, lambda dataset: caption(dataset, refit=refit))
+
+
+@app.command(sort_key=7.5)
+def edit(
+    query: Annotated[str, Parameter(help='Which images: "hat -helmet score:>=18"; "": all.')] = "",
+    dir: Folder = HERE,
+    *,
+    add: Words = (),
+    remove: Words = (),
+    replace: Annotated[tuple[tuple[str, str], ...], Parameter(negative=())] = (),
+    set: str | None = None,
+    caption: str | None = None,
+    exclude: Flag = False,
+    include: Flag = False,
+    reason: str = "",
+    dry_run: Flag = False,
+    undo: Flag = False,
+    redo: Flag = False,
+    log: Flag = False,
+) -> None:
+    """Change captions for good: edits outlive new rules, thresholds, posts and keepers.
+
+    The query looks at the tags of captions as they now stand, and at what posts say. With --undo,
+    --redo and --log there is no query: a number and the dataset folder may stand in its place.
+
+    Parameters
+    ----------
+    add
+        Tags that the images are to have, with commas between them.
+    remove
+        Tags that they are not to have.
+    replace
+        A tag, and the one that takes its place.
+    set
+        The tags instead of all that they have; trigger and quality tags stay as rules make them.
+    caption
+        The whole caption, word for word; "|||" parts a fixed head and tail from the rest.
+    exclude
+        Take the images out of their set.
+    include
+        Put images back that were taken out so.
+    reason
+        Why they are excluded, for the list of drops.
+    dry_run
+        Only show what would change.
+    undo
+        Take back the last edit, or the last N: --undo 3.
+    redo
+        Do what was undone again.
+    log
+        List all edits.
+    """
+    from prep.cli import edits as command
+    from prep.edits.edit import Wanted
+    from schemas.errors import UsageError
+
+    wanted = Wanted(add, remove, replace, set, caption, exclude, include, reason)
+    if undo or redo or log:
+        if undo + redo + log > 1 or not wanted.nothing or dry_run:
+            raise UsageError("--undo, --redo and --log each stand alone")
+        count, folder = command.count_and_folder(query, dir)
+        if log:
+            command.log(folder)
+        else:
+            command.back_or_forth(folder, count, back=undo)
+        return
+    command.edit(dir, query, wanted, dry_run=dry_run)
 
 
 @app.command(sort_key=8)

@@ -29,7 +29,6 @@ class EditTag:
     tag: str  # canonical
     category: str = "general"
     part: str = ""
-    text: str = ""  # of a sentence, which has no canonical form
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def _to_json(entry: Entry) -> dict[str, Any]:
 
 
 def _change_to_json(change: Change) -> dict[str, Any]:
-    names = ("tag", "category", "part", "text")
+    names = ("tag", "category", "part")
     tags = [{name: value for name in names if (value := getattr(tag, name))} for tag in change.tags]
     row = {
         "do": change.do, "tags": tags, "reason": change.reason, "images": change.images,

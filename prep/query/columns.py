@@ -28,10 +28,10 @@ class Posts:
         self._columns: dict[str, Numbers] = {}
 
     def numbers(self, name: str) -> Numbers:
-        """A column of whole numbers, int64; without empty cells."""
+        """A column of whole numbers, int64; with empty cells float64, where NaN equals nothing."""
         if name not in self._columns:
-            column = self.table.column(name)
-            self._columns[name] = column.cast(pa.int64()).to_numpy()
+            column = self.table.column(name).cast(pa.int64())
+            self._columns[name] = column.to_numpy()
         return self._columns[name]
 
     def seconds(self, name: str) -> Numbers:
