@@ -98,8 +98,8 @@ def init(
         learnt = [part.folder for part in found if part.role == "train"]
         name = _subject(asked) if asked else leading(learnt)
     prep = _prep(folder, kind, query, found, site, name)
-    # a folder is named from where the person stands, but read from where train.toml lies
-    base = seen_from(folder, Path(base)) if base and Path(base).is_dir() else base
+    # a path is named from where the person stands, but read from where train.toml lies
+    base = seen_from(folder, Path(base)) if base and Path(base).exists() else base
     train = _train(kind, base, name, folder.resolve().name)
     return write_recipes(folder, prep, train)
 

@@ -18,7 +18,7 @@ import torch
 
 from schemas.errors import ModelError
 from schemas.files import fingerprint, write_bytes
-from schemas.recipes.train import TrainRecipe
+from schemas.recipes.train import ModelKind, TrainRecipe
 
 DTYPES = {
     torch.float32: "F32",
@@ -26,6 +26,18 @@ DTYPES = {
     torch.bfloat16: "BF16",
 }
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+KINDS: Mapping[ModelKind, Mapping[str, str]] = {  # what user interfaces know a model's kind by
+    "sd15": {
+        "ss_base_model_version": "sd_v1",
+        "modelspec.architecture": "stable-diffusion-v1/lora",
+        "modelspec.implementation": "diffusers",
+    },
+    "sdxl": {
+        "ss_base_model_version": "sdxl_base_v1-0",
+        "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
+    },
+}
 LEGACY_HASH = slice(0x100000, 0x110000)  # the bytes of a file that older interfaces hash
 
 
@@ -86,6 +98,7 @@ def metadata_of(
     recipe: TrainRecipe,
     manifest: pa.Table,
     *,
+    kind: ModelKind,
     name: str,
     model_hash: str,
     vae_hash: str,
@@ -109,11 +122,10 @@ def metadata_of(
         "ss_new_vae_hash": vae_hash,
         "ss_bucket_info": json.dumps(_bucket_info(buckets)),
         **_recipe_of(recipe),
+        **KINDS[kind],
         **_data_of(manifest),
         **{f"ss_{key}": value for key, value in seen.items()},
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/lora",
-        "modelspec.implementation": "diffusers",
         "modelspec.title": name,
         "modelspec.date": date,
         "modelspec.resolution": f"{recipe.latents.resolution}x{recipe.latents.resolution}",
@@ -129,12 +141,11 @@ def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
     text_lr = optimizer.lr if optimizer.text_encoder_lr is None else optimizer.text_encoder_lr
     precision = recipe.steps.precision
     return {
-        "ss_base_model_version": "sd_v1",
         "ss_v2": False,
         "ss_sd_model_name": Path(model.path).name,
         "ss_vae_name": Path(model.vae).name if model.vae else None,
         "ss_clip_skip": model.clip_skip,
-        "ss_zero_terminal_snr": False,
+        "ss_zero_terminal_snr": model.zero_terminal_snr,
         "ss_network_module": "networks.lora",
         "ss_network_dim": recipe.adapter.dim,
         "ss_network_alpha": recipe.adapter.alpha,

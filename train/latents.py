@@ -1,6 +1,6 @@
 """Latents of the manifest's images: encoded once per VAE and geometry, then read memory-mapped.
 
-    vae_key(vae: DiffusersVae) -> str                            names the VAE by its bytes
+    vae_key(vae: Vae) -> str                                     names the VAE by its bytes
     wanted(manifest, root, recipe, key) -> int                   how many images are yet to encode
     encode(manifest, root, recipe, vae, device, key) -> LatentStore
     stored(manifest, root, recipe, key) -> LatentStore           what is there already, no VAE
@@ -26,8 +26,8 @@ from schemas.files import fingerprint
 from schemas.geometry import Placement, place
 from schemas.recipes.train import TrainRecipe
 from train import latent_index
-from train.diffusers_folder import DiffusersVae
 from train.latent_shards import FORMAT, Shard
+from train.model import Vae
 from train.pixels import Picture
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LatentStore:
         return torch.from_numpy(np.stack(latents))
 
 
-def vae_key(vae: DiffusersVae) -> str:
+def vae_key(vae: Vae) -> str:
     """Name a VAE by its weights' bytes and what else shapes it, whatever its path.
 
     Raises ModelError when there is no VAE in its place.

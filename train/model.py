@@ -20,6 +20,10 @@ from train.diffusers_folder import (
     open_vae_folder,
 )
 from train.kinds import SCALING, SPOKEN
+from train.single_file import SingleFile, SingleFileVae, open_file, open_vae_file
+
+Parts = DiffusersFolder | SingleFile
+Vae = DiffusersVae | SingleFileVae
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Model:
     """A checked model, and the VAE that goes with it. Nothing is loaded."""
 
     section: ModelSection
-    parts: DiffusersFolder
-    vae_source: DiffusersVae
+    parts: Parts
+    vae_source: Vae
     tokenizer_folder: Path | None  # None: CLIP's own, from the Hub
 
     @property
@@ -92,30 +96,26 @@ def find_model(section: ModelSection, root: Path, *, download: bool = True) -> M
     A Hub id is downloaded where it is not in the cache, if `download` allows it. Raises ModelError
     when it is missing, or another kind of model than is trained here or than the recipe says.
     """
-    parts = open_folder(_place(section.path, "model.path", root, download), section.path)
+    place = _place(section.path, "model.path", root, download)
+    parts: Parts = (open_file if place.is_file() else open_folder)(place, section.path)
     _check_section(section, parts)
-    vae = parts.vae
-    if section.vae:
-        vae = open_vae_folder(_place(section.vae, "model.vae", root, download), section.vae)
-        _check_scaling(section, parts.kind, vae)
+    vae = _vae(section, parts, root, download)
     return Model(section, parts, vae, _tokenizer_folder(section, root) or parts.tokenizer)
 
 
 def _place(path: str, key: str, root: Path, download: bool) -> Path:
     place = root / Path(path).expanduser()
-    if place.is_dir():
+    if place.exists():
         return place
-    if place.is_file():
-        raise ModelError(
-            f"{key} {path} is a single file: so far kiroku trains on diffusers folders"
-            " (diffusers' `from_single_file` and `save_pretrained` make one of it)"
-        )
     if hub.is_hub_id(path):
         return hub.download(path, key) if download else hub.cached(path, key)
-    raise ModelError(f"{key} {path} is missing: give a diffusers folder, or a Hub id (owner/name)")
+    raise ModelError(
+        f"{key} {path} is missing: give a .safetensors or .ckpt file, a diffusers folder, or a Hub"
+        " id (owner/name)"
+    )
 
 
-def _check_section(section: ModelSection, parts: DiffusersFolder) -> None:
+def _check_section(section: ModelSection, parts: Parts) -> None:
     """Raise ModelError where the model says otherwise of itself than the recipe does."""
     if section.kind and section.kind != parts.kind:
         raise ModelError(
@@ -132,6 +132,22 @@ def _check_section(section: ModelSection, parts: DiffusersFolder) -> None:
             f"model.path {section.path} says that it was trained with zero terminal SNR: set"
             " model.zero_terminal_snr = true"
         )
+
+
+def _vae(section: ModelSection, parts: Parts, root: Path, download: bool) -> Vae:
+    """Return the VAE that the recipe names, or else the model's own."""
+    if not section.vae:
+        if isinstance(parts, SingleFile) and not parts.vae.there:
+            raise ModelError(
+                f"model.path {section.path} holds no VAE: name one in model.vae, a file or a folder"
+            )
+        return parts.vae
+    place = _place(section.vae, "model.vae", root, download)
+    if place.is_file():
+        return open_vae_file(place, section.vae, parts.kind)
+    vae = open_vae_folder(place, section.vae)
+    _check_scaling(section, parts.kind, vae)
+    return vae
 
 
 def _check_scaling(section: ModelSection, kind: ModelKind, vae: DiffusersVae) -> None:

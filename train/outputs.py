@@ -57,6 +57,7 @@ def save_adapter(ready: Setup, path: Path, step: int, seconds: float) -> None:
     metadata = metadata_of(
         ready.recipe,
         ready.data.table,
+        kind=ready.model.kind,
         name=path.stem,
         model_hash=ready.model_sha256,
         vae_hash=ready.vae_sha256,

@@ -13,11 +13,11 @@ class ModelSection(Section):
     """The checkpoint that the adapter is trained on."""
 
     path: str
-    """a diffusers folder, or a Hub id"""
+    """a .safetensors or .ckpt file, a diffusers folder, or a Hub id"""
     kind: Literal["", "sd15", "sdxl"] = ""
     """sd15 or sdxl; empty: found from the file, which is checked when this is given"""
     vae: str = ""
-    """another VAE (a diffusers folder); empty: the checkpoint's own"""
+    """another VAE (a file or a diffusers folder); empty: the checkpoint's own"""
     prediction: Literal["epsilon", "v"] = "epsilon"
     """what the U-Net predicts; "v" for v-prediction checkpoints"""
     zero_terminal_snr: bool = False

@@ -261,7 +261,8 @@ def test_a_model_that_is_missing_is_told_when_latents_want_it(
     assert say("run", folder) == (
         1,
         "",
-        "prep: model.path gone is missing: give a diffusers folder, or a Hub id (owner/name)",
+        "prep: model.path gone is missing: give a .safetensors or .ckpt file, a diffusers folder,"
+        " or a Hub id (owner/name)",
     )
 
 

@@ -33,6 +33,82 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_model(tmp_path_factory.mktemp("model"), seed=0, words=WORDS)
 
 
+@pytest.fixture(scope="session")
+def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of SDXL in small, with random weights.
+
+    Three levels, the first without attention, two text encoders of different widths; its heads are
+    64 wide, as a single file of it cannot tell.
+    """
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionXLPipeline
+    from diffusers import UNet2DConditionModel as UNet
+    from transformers import (
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTextModelWithProjection,
+        CLIPTokenizer,
+    )
+
+    from prep.demo.tokenizer import write_tokenizer
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("sdxl")
+    vocabulary = write_tokenizer(folder / "words", WORDS)
+
+    def text_config(width: int, layers: int, act: str) -> Any:
+        return CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            projection_dim=width,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 64,
+            hidden_act=act,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=vocabulary - 1,
+        )
+
+    torch.manual_seed(0)
+    StableDiffusionXLPipeline(
+        vae=AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(32,) * 4,
+            layers_per_block=1,
+            sample_size=64,
+            scaling_factor=0.13025,
+        ),
+        text_encoder=CLIPTextModel(text_config(64, 3, "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(128, 4, "gelu")),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "words"),
+        tokenizer_2=CLIPTokenizer.from_pretrained(folder / "words", pad_token="!"),
+        unet=UNet(
+            sample_size=8,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(32, 64, 128),
+            layers_per_block=2,
+            cross_attention_dim=64 + 128,
+            attention_head_dim=(1, 1, 2),
+            transformer_layers_per_block=(1, 1, 2),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=128 + 6 * 8,
+        ),
+        scheduler=DDPMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            steps_offset=1,
+        ),
+    ).save_pretrained(folder / "model")
+    return folder / "model"
+
+
 def manifest_row(md5: str, **changes: Any) -> dict[str, Any]:
     tags = [{"tag": "azusa", "category": "trigger", "part": "head"}]
     tags += [{"tag": tag, "category": "general", "part": "flex"} for tag in TAGS]

@@ -92,7 +92,8 @@ def test_other_folders_are_refused(copy: Path, spoil: Callable[[Path], None], me
 
 def test_what_is_not_there_or_no_folder_is_refused(model: Path, tmp_path: Path) -> None:
     assert refused("nowhere", tmp_path) == (
-        "model.path nowhere is missing: give a diffusers folder, or a Hub id (owner/name)"
+        "model.path nowhere is missing: give a .safetensors or .ckpt file, a diffusers folder, or a"
+        " Hub id (owner/name)"
     )
     (tmp_path / "a.safetensors").write_bytes(b"")
     assert refused("a.safetensors", tmp_path) == (
