@@ -412,3 +412,16 @@ CHOSEN = Table(
     pa.schema([_column("set", pa.string()), _column("md5", pa.string())]),
     key=("set", "md5"),
 )
+
+FINDINGS = Table(
+    "lint",
+    pa.schema(
+        [
+            _column("finding", pa.int32()),  # its number, as `prep lint` counts them
+            _column("name", pa.string()),
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+        ]
+    ),
+    key=("finding", "set", "md5"),
+)

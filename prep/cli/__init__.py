@@ -278,6 +278,37 @@ def edit(
     command.edit(dir, query, wanted, dry_run=dry_run)
 
 
+@app.command(sort_key=7.7)
+def lint(
+    dir: Folder = HERE,
+    *,
+    fix: Flag = False,
+    only: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False)] = (),
+    json: Flag = False,
+    changes: Changes = (),
+) -> int:
+    """Say what is amiss in captions and regularization images, and which rule mends it.
+
+    Exit status 1 where something is left to mend, 0 where nothing is.
+
+    Parameters
+    ----------
+    fix
+        Write the rules into prep.toml, whose comments stay; those of what is only worth knowing
+        (·) where --only names it.
+    only
+        Findings of this name alone, such as "people removed"; several times for several.
+    json
+        Print one JSON object, and nothing else, on stdout.
+    """
+    from prep.cli.lint import as_json, check, show
+    from prep.dataset import Dataset
+
+    result = check(Dataset.open(dir, changes), fix=fix, only=only)
+    print(as_json(result)) if json else show(result)
+    return result.status
+
+
 @app.command(sort_key=8)
 def reg(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
     """Choose regularization images that are like the training images, and near none of them.
