@@ -1,16 +1,17 @@
 """What findings are read from: the captions as they are, and what the sources say of the images."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.caption import before_rules, collapsed
+from prep.caption import before_rules, collapsed, known
 from prep.captions.columns import KINDS, Bools, Images, Ints, Tags
 from prep.captions.render import SOURCES
+from prep.captions.rules import Rule, rules_of
 from prep.dataset import Dataset
 from prep.lint.words import Words
 from schemas.errors import DatasetError
@@ -27,7 +28,8 @@ class Evidence:
     tags: Tags  # of the captions, in their order
     texts: tuple[str, ...]  # what the captions are written with; `text` points in here
     text: Ints  # [tags]
-    seen: Tags  # what booru and taggers say, before any rule
+    seen: Tags  # what booru and taggers say, under the site's present names, before other rules
+    implied: Rule | None  # leaves out what another tag implies
     collapsed: frozenset[str]  # what the trigger stands for
     words: Words
     limit: int  # tokens of a caption that training reads
@@ -61,13 +63,16 @@ class Evidence:
 
 def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:
     """Read what findings are made from. Raises DatasetError where captions are not up to date."""
-    images, seen = before_rules(dataset)
     table = dataset.table(CAPTIONS)
-    keys = table["set"].to_pylist(), table["md5"].to_pylist()
-    if keys != (list(images.sets), list(images.md5s)) or not len(images):
+    keys = list(zip(table["set"].to_pylist(), table["md5"].to_pylist(), strict=True))
+    images, seen = _captioned(*before_rules(dataset), keys)
+    if not keys or len(images) < len(keys):
         raise DatasetError(
             f"{dataset.root}: captions are missing or of other images: `prep caption` makes them"
         )
+    rules = rules_of(dataset.recipe.caption, (), known(dataset))
+    if "aliases" in rules:
+        seen = rules["aliases"](seen, images, 0)
     lists = table["tags"].combine_chunks()
     tags = pc.list_flatten(lists)
     names, texts = (tags.field(name).dictionary_encode() for name in ("tag", "text"))
@@ -81,13 +86,35 @@ def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:
             category=_places(tags.field("category"), {kind: n for n, kind in enumerate(KINDS)}),
             source=_places(tags.field("source"), {word: bits for bits, word in SOURCES.items()}),
             touched=np.zeros(len(names), np.uint64),
+            part=np.full(len(names), -1, np.int64),
         ),
         texts=tuple(texts.dictionary.to_pylist()),
         text=np.asarray(texts.indices, np.int64),
         seen=seen,
+        implied=rules.get("implied"),
         collapsed=frozenset(collapsed(dataset)),
         words=words,
         limit=limit,
+    )
+
+
+def _captioned(images: Images, seen: Tags, keys: Sequence[tuple[str, str]]) -> tuple[Images, Tags]:
+    """The images that have captions, and what is said of them: an edit may exclude some."""
+    wanted = set(keys)
+    there = np.array(
+        [key in wanted for key in zip(images.sets, images.md5s, strict=True)], dtype=bool
+    )
+    places = np.flatnonzero(there)
+    held = seen.where(there[seen.image])
+    return (
+        Images(
+            sets=[images.sets[n] for n in places.tolist()],
+            md5s=[images.md5s[n] for n in places.tolist()],
+            post_ids=images.post_ids[places],
+            is_reg=images.is_reg[places],
+            scores=images.scores[places],
+        ),
+        replace(held, image=(np.cumsum(there) - 1)[held.image]),
     )
 
 
