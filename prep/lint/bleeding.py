@@ -18,6 +18,7 @@ from schemas.tags import rendered
 
 NAME = "tags share words"
 LEAST, SHARE = 3, 0.02  # images, and part of them, that each tag of a pair must stand on apart
+MOST = 12  # pairs at a time, the most frequent first
 CHOSEN = ("general",)  # categories whose names are words that a prompt would be made of
 
 
@@ -35,10 +36,14 @@ def bleeding(evidence: Evidence) -> list[Finding]:
     for short, long in _pairs(cut):
         with_it, apart = _apart(evidence, codes[short], codes[long])
         if len(apart) >= least:
-            token = _token(names[long], taken)
-            taken.add(token)
-            found.append(_finding(names[short], names[long], token, with_it, apart))
-    return found
+            found.append((names[short], names[long], with_it, apart))
+    found.sort(key=lambda pair: -min(len(pair[2]), len(pair[3])))
+    findings = []
+    for shorter, longer, with_it, apart in found[:MOST]:
+        token = _token(longer, taken)
+        taken.add(token)
+        findings.append(_finding(shorter, longer, token, with_it, apart))
+    return findings
 
 
 def _finding(

@@ -19,9 +19,9 @@ LEAST, SHARE = 2, 0.02  # images, and part of them, in which a tag is frequent
 
 def untagged(evidence: Evidence) -> list[Finding]:
     """Return the tags that the sources' choice hides, and those that a rule drops everywhere."""
-    seen = (
-        evidence.implied(evidence.seen, evidence.images, 0) if evidence.implied else evidence.seen
-    )
+    seen = evidence.seen
+    if evidence.implied is not None:
+        seen = evidence.implied(seen, evidence.images, 0)
     learnt = seen.where(~evidence.images.is_reg[seen.image])
     kinds = [KINDS.index(kind) for kind in ("general", "character")]
     learnt = learnt.where(np.isin(learnt.category, kinds) & ((learnt.source & TAGGER) > 0))
