@@ -241,7 +241,7 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
 
 def _from_booru(dataset: Dataset, images: Images, reads: list[Read]) -> Tags:
     """The tags of posts and of imported text files."""
-    categories = names_of(reads)
+    categories = {**known(dataset).categories, **names_of(reads)}
     posts, imported = dataset.posts.read(), dataset.imported()
     tags = sources.together(
         sources.from_booru(images, posts), sources.from_imports(images, imported, categories)

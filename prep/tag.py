@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from prep import seals
+from prep import knowledge, seals
 from prep.cache import fill
 from prep.dataset import Dataset
+from prep.fetch import site_of
 from prep.probabilities import index_path, labels_path
 from prep.seals import Drop, Seal
 from schemas.errors import DataError
@@ -42,10 +43,13 @@ def tag(dataset: Dataset) -> Seal:
         }
         there = [md5 for md5, path in images.items() if path.is_file()]
         drops: list[Drop] = []
+        ran = 0
         for name, files in located.items():
-            _fill(dataset, name, files, images, there)
+            ran += _fill(dataset, name, files, images, there)
             drops += _problems(dataset, files.key)
         write_json(index_path(dataset), {name: files.key for name, files in located.items()})
+        if ran:  # it may have seen tags that no post has
+            knowledge.learn(dataset, site_of(dataset))
         return seals.write_seal(
             dataset.root,
             STAGE,
@@ -70,7 +74,7 @@ def _located(dataset: Dataset) -> dict[str, Files]:
 
 def _fill(
     dataset: Dataset, name: str, files: Files, images: Mapping[str, Path], there: Sequence[str]
-) -> None:
+) -> int:
     cache = dataset.probabilities(files.key)
 
     def work(md5s: Sequence[str]) -> Iterator[pa.Table]:
@@ -81,7 +85,7 @@ def _fill(
 
     if not labels_path(dataset, files.key).is_file():
         write_bytes(labels_path(dataset, files.key), files.tags.read_bytes())
-    fill(cache, there, work, f"tag: {Path(name).name}")
+    return fill(cache, there, work, f"tag: {Path(name).name}")
 
 
 def _rows(tagger: Tagger, items: Sequence[tuple[str, Path]]) -> Iterator[pa.Table]:
