@@ -11,7 +11,7 @@ import numpy as np
 
 from prep.captions.columns import KINDS
 from prep.lint.evidence import Evidence
-from prep.lint.finding import Finding, images
+from prep.lint.finding import Finding, Places, images
 from prep.lint.words import telling
 from schemas.recipes.change import Change
 from schemas.tags import rendered
@@ -34,7 +34,7 @@ def bleeding(evidence: Evidence) -> list[Finding]:
     taken = set(evidence.tags.names)
     found = []
     for short, long in _pairs(cut):
-        with_it, apart = _apart(evidence, codes[short], codes[long])
+        with_it, apart = _apart(evidence, names[short], names[long])
         if len(apart) >= least:
             found.append((names[short], names[long], with_it, apart))
     found.sort(key=lambda pair: -min(len(pair[2]), len(pair[3])))
@@ -47,7 +47,7 @@ def bleeding(evidence: Evidence) -> list[Finding]:
 
 
 def _finding(
-    short: str, long: str, token: str, with_it: np.ndarray, apart: np.ndarray
+    short: str, long: str, token: str, with_it: Places, apart: Places
 ) -> Finding:  # fmt: skip
     spelt, longer = (rendered(name, escape=False) for name in (short, long))
     return Finding(
@@ -73,11 +73,13 @@ def _pairs(cut: list[tuple[str, ...]]) -> Iterator[tuple[int, int]]:
                     yield short, long
 
 
-def _apart(evidence: Evidence, short: int, long: int) -> tuple[np.ndarray, np.ndarray]:
-    """The images with the longer tag, and those with the shorter alone."""
-    learnt = evidence.learnt
-    with_it = np.unique(learnt.image[learnt.tag == long])
-    return with_it, np.setdiff1d(learnt.image[learnt.tag == short], with_it)
+def _apart(evidence: Evidence, short: str, long: str) -> tuple[Places, Places]:
+    """The images to learn from with the longer tag, and those with the shorter alone."""
+    is_reg = evidence.images.is_reg
+    with_it, others = (
+        places[~is_reg[places]] for places in map(evidence.captioned.images, (long, short))
+    )
+    return with_it, np.setdiff1d(others, with_it)
 
 
 def _token(name: str, taken: set[str]) -> str:

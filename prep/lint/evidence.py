@@ -1,6 +1,6 @@
 """What findings are read from: the captions as they are, and what the sources say of the images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.caption import before_rules, collapsed, known
-from prep.captions.columns import KINDS, Bools, Images, Ints, Tags
+from prep.captions.columns import KINDS, Images, Ints, Tags
 from prep.captions.render import SOURCES
 from prep.captions.rules import Rule, rules_of
 from prep.dataset import Dataset
+from prep.lint.holders import Holders
 from prep.lint.words import Words
 from schemas.errors import DatasetError
 from schemas.recipes.prep import PrepRecipe
@@ -54,11 +55,15 @@ class Evidence:
         """In how many captions to learn from each of `tags.names` stands."""
         return np.bincount(self.learnt.tag, minlength=len(self.tags.names)).astype(np.int64)
 
-    def having(self, tags: Tags, names: Iterable[str]) -> Bools:
-        """Return which images have one of these tags."""
-        mask = np.zeros(len(self.images), bool)
-        mask[tags.image[tags.named(names)]] = True
-        return mask
+    @cached_property
+    def captioned(self) -> Holders:
+        """Which images have a tag in their caption."""
+        return Holders.of(self.tags, len(self.images))
+
+    @cached_property
+    def shown(self) -> Holders:
+        """Which images have a tag by what booru or taggers say."""
+        return Holders.of(self.seen, len(self.images))
 
 
 def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:

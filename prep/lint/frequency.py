@@ -35,7 +35,7 @@ def _constant(evidence: Evidence, codes: Ints) -> list[Finding]:
     tags = [evidence.tags.names[c] for c in codes.tolist() if evidence.tags.names[c] not in spared]
     if not tags:
         return []
-    has = evidence.having(evidence.learnt, tags)
+    has = evidence.captioned.any_of(tags) & ~evidence.images.is_reg
     what = f"{named(tags)}: nearly all images have it, so it cannot be told from what is learnt"
     remedy = "or leave it where a prompt should be able to go without it"
     changes: tuple[Change, ...] = ()
@@ -51,7 +51,7 @@ def _rare(evidence: Evidence, codes: Ints) -> list[Finding]:
     tags = [evidence.tags.names[code] for code in codes.tolist()]
     if not tags:
         return []
-    has = evidence.having(evidence.learnt, tags)
+    has = evidence.captioned.any_of(tags) & ~evidence.images.is_reg
     stand = "tag stands" if len(tags) == 1 else "tags stand"
     what = f"{len(tags):,} {stand} on {FEW} images or fewer: {named(tags)}"
     remedy = (

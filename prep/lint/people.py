@@ -21,8 +21,8 @@ def people(evidence: Evidence) -> list[Finding]:
     """Return each tag of people that the rules drop or collapse."""
     found = []
     for tag in (*PEOPLE, *COUNTS):
-        seen = evidence.having(evidence.seen, [tag])
-        where = np.flatnonzero(seen & ~evidence.having(evidence.tags, [tag]))
+        seen = evidence.shown.any_of([tag])
+        where = np.flatnonzero(seen & ~evidence.captioned.any_of([tag]))
         changes, why = _why(evidence, tag)
         if why and len(where):
             text = rendered(tag, escape=False)

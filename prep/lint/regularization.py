@@ -70,7 +70,7 @@ def _empty(evidence: Evidence, name: str, places: Places) -> list[Finding]:
 
 
 def _generated(evidence: Evidence, name: str, places: Places) -> list[Finding]:
-    said = evidence.having(evidence.seen, TAGS)[places]
+    said = evidence.shown.any_of(TAGS)[places]
     paths = _paths(evidence)
     md5s = evidence.images.md5s
     made = np.array([md5s[n] in paths and made_by_generator(paths[md5s[n]]) for n in places], bool)

@@ -62,7 +62,7 @@ def _shared(evidence: Evidence) -> list[Finding]:
     tags = tuple(name for name, _ in shared)
     common = set().union(*(words for _, words in shared))
     pieces = " ".join(piece for piece in telling(cut[0]) if piece in common)
-    has = evidence.having(evidence.learnt, tags)
+    has = evidence.captioned.any_of(tags) & ~evidence.images.is_reg
     free = _free(evidence, text, cut[1:])
     better = f', such as caption.trigger = "{free}"' if free else ""
     return [

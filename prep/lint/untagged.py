@@ -56,7 +56,7 @@ def _finding(
     changes: tuple[Change, ...],
     remedy: str,
 ) -> Finding:
-    has = evidence.having(evidence.seen, tags) & ~evidence.images.is_reg
+    has = evidence.shown.any_of(tags) & ~evidence.images.is_reg
     where = np.flatnonzero(has)
     told = f"{what}: {named(tags)}, in {images(len(where))}"
     return Finding(NAME, grave, told, where, tuple(tags), changes, remedy)
