@@ -55,6 +55,7 @@ FOLDERS = {
         "tables/members.parquet",
         "tables/twins.parquet",
         "tables/shown.parquet",
+        "tables/site_tags.parquet",
     ),
     "dedup": ("tables/hashes", "tables/groups.parquet"),
     "tag": ("tables/probs",),

@@ -84,7 +84,7 @@ def fetch(
     restore
         Take back the images that were removed by hand.
     refresh
-        Only bring scores and tags of known posts up to date, and mark posts that vanished.
+        Only bring scores, tags, aliases and implications up to date, and mark posts that vanished.
     plan
         Only say what would be asked and tested, and what it would bring: posts, bytes, hours.
     json
