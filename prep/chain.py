@@ -40,7 +40,7 @@ class Status:
 STEPS = (
     Step("fetch", (), fetch.inputs, fetch.fetch),
     Step("dedup", ("fetch",), dedup.inputs, dedup.dedup),
-    Step("tag", ("fetch",), tag.inputs, tag.tag),
+    Step("tag", ("fetch",), tag.inputs, tag.tag, tag.intact),
     Step("caption", ("dedup", "tag"), caption.inputs, caption.caption),
     Step("reg", ("dedup", "caption"), reg.inputs, reg.reg),
     Step("manifest", ("caption", "reg"), manifest.inputs, manifest.manifest, manifest.intact),
@@ -58,7 +58,7 @@ FOLDERS = {
         "tables/site_tags.parquet",
     ),
     "dedup": ("tables/hashes", "tables/groups.parquet"),
-    "tag": ("tables/probs",),
+    "tag": ("tables/probs", "tables/thresholds.parquet"),
     "caption": ("tables/captions.parquet",),
     "reg": ("tables/chosen.parquet", "tables/reg_choices.json"),
     "manifest": ("manifest.parquet",),

@@ -304,6 +304,26 @@ PROBABILITIES = Table(
     key=("md5",),
 )
 
+THRESHOLDS = Table(
+    "thresholds",
+    pa.schema(
+        [
+            _column("tag", pa.string()),  # canonical
+            _column("category", pa.string()),
+            _column("posts", pa.int32()),  # images that the booru has tagged with it
+            _column("usual", pa.float32()),  # its category's threshold
+            _column("threshold", pa.float32()),  # as fitted
+            _column("f1_usual", pa.float32()),
+            _column("f1", pa.float32()),  # of the fitted one, on images it was not fitted to
+        ]
+    ),
+    key=("tag",),
+    rules={
+        "threshold is a probability": at_least("threshold", 0.01),
+        "posts are positive": at_least("posts", 1),
+    },
+)
+
 CAPTION_TAG = pa.struct(
     [
         ("tag", pa.string()),  # canonical

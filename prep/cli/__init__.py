@@ -192,9 +192,29 @@ def dedup(
 
 
 @app.command(sort_key=6)
-def tag(dir: Folder = HERE, *, changes: Changes = ()) -> None:
-    """Run every image through the tagger once and keep the probabilities."""
-    _one("tag", dir, changes)
+def tag(
+    dir: Folder = HERE, *, calibrate: Flag = False, refit: Flag = False, changes: Changes = ()
+) -> None:
+    """Run every image through the taggers once and keep the probabilities.
+
+    Parameters
+    ----------
+    calibrate
+        Fit a threshold to each tag by the booru's own tags, and show what that changes. The fit is
+        kept; captions go by it with calibrated = true in [tag].
+    refit
+        Fit the thresholds anew.
+    """
+    from prep.tag import tag
+
+    _one("tag", dir, changes, lambda dataset: tag(dataset, calibrate=calibrate, refit=refit))
+    if calibrate or refit:
+        from prep.cli import thresholds
+        from prep.dataset import Dataset
+        from schemas.tables import THRESHOLDS
+
+        dataset = Dataset.open(dir, changes)
+        thresholds.show(dataset.table(THRESHOLDS), dataset.recipe.tag)
 
 
 @app.command(sort_key=7)
