@@ -173,9 +173,9 @@ def _pairs(values: Hashes, bits: int, agreeing: int) -> Pairs:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         choices = combinations(range(len(blocks)), agreeing)
         parts = pool.map(lambda chosen: _agreeing_pairs(values, bits, blocks, chosen), choices)
-        for first, second, crowd in parts:
+        for one, other, crowd in parts:
             crowded[np.searchsorted(values, crowd)] = True
-            found.append((np.searchsorted(values, first), np.searchsorted(values, second)))
+            found.append((np.searchsorted(values, one), np.searchsorted(values, other)))
     first, second = (np.concatenate(column) for column in zip(*found, strict=True))
     sparse = ~(crowded[first] & crowded[second])
     first, second = first[sparse], second[sparse]

@@ -268,7 +268,7 @@ HASHES = Table(
         [
             _column("md5", pa.string()),
             _column("phash", pa.uint64(), optional=True),  # empty where the image did not decode
-            _column("small", pa.binary(3072), optional=True),  # 32 x 32 pixels, RGB
+            _column("small", pa.binary(), optional=True),  # 64 x 64 pixels, as JPEG
             _column("problem", pa.string(), optional=True),
         ]
     ),

@@ -2,7 +2,7 @@
 
 A transparent or plain picture tells a model nothing: training never sees the alpha channel.
 Pictures that a generator made cost quality. Both are known from the file's header, the small
-picture that dedup keeps, and the site's own tags: no picture is decoded.
+picture that dedup keeps, and the site's own tags: no file is decoded.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import ExifTags, Image
 
-from prep.likeness import SIDE
+from prep.likeness import pixels_of
 from prep.lint.evidence import Evidence
 from prep.lint.finding import Finding, Places, images
 from schemas.recipes.change import Change
@@ -55,8 +55,8 @@ def _empty(evidence: Evidence, name: str, places: Places) -> list[Finding]:
     md5s = pa.array([evidence.images.md5s[n] for n in places.tolist()], pa.string())
     hashes = evidence.dataset.hashes.take(md5s, "small")
     hashes = hashes.filter(hashes["small"].is_valid())
-    smalls = np.frombuffer(b"".join(hashes["small"].to_pylist()), np.uint8)
-    spread = np.ptp(smalls.reshape(-1, SIDE * SIDE, 3), axis=1).max(axis=1, initial=0)
+    smalls = pixels_of(hashes["small"].to_pylist())
+    spread = np.ptp(smalls, axis=(1, 2)).max(axis=1, initial=0)
     plain = set(pc.filter(hashes["md5"], pa.array(spread <= PLAIN)).to_pylist())
     where = places[np.array([evidence.images.md5s[n] in plain for n in places.tolist()], bool)]
     if not len(where):

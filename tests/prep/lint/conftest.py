@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from prep.caption import caption
 from prep.dataset import Dataset
+from prep.likeness import small
 from prep.lint.evidence import Evidence
 from prep.lint.finding import Finding
 from prep.lint.lint import lint
@@ -27,6 +29,9 @@ SETS = '[sets]\nmain = { query = "hat" }  # mine\nplain = { query = "1girl", rol
 WORDS = Words(words_alone, "no model", exact=False)
 
 
+UNEVEN = small(Image.linear_gradient("L").convert("RGB"))
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image with what its post and the tagger say."""
@@ -36,7 +41,7 @@ class Picture:
     copyright: str = ""
     meta: str = ""
     tagger: str = ""
-    small: bytes = bytes(range(256)) * 12
+    small: bytes = UNEVEN
 
 
 @dataclass(frozen=True)

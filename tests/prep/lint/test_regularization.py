@@ -8,11 +8,12 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from prep.dataset import Dataset
+from prep.likeness import small
 from prep.lint.lint import lint
 from prep.lint.regularization import made_by_generator
 from prep.lint.words import Words, words_alone
 
-PLAIN = bytes([255, 255, 254] * 1024)
+PLAIN = small(Image.new("RGB", (64, 64), (255, 255, 254)))
 
 
 def png(path: Path, **texts: str) -> Path:
