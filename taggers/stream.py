@@ -42,8 +42,7 @@ def stream(
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), "decode") as pool:
         try:
             while True:
-                wanted = (1 + AHEAD) * tagger.batch - len(waiting)
-                for key, source in islice(rest, max(0, wanted)):
+                for key, source in islice(rest, (1 + AHEAD) * tagger.batch - len(waiting)):
                     waiting.append((key, pool.submit(_pixels, source, tagger.size)))
                 if not waiting:
                     return

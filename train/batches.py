@@ -12,7 +12,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pyarrow as pa
 
-NOISE, TIMESTEP, SHUFFLE, EPOCH = range(4)  # what a random stream is for
+# what a random stream is for
+NOISE, TIMESTEP, SHUFFLE, EPOCH, OFFSET, PERTURBATION = range(6)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The arithmetic of denoising training: noisy latents, targets, loss. Pure functions of tensors.
+"""The arithmetic of denoising training: noisy latents and targets. Pure functions of tensors.
 
 Symbols as in Ho et al. 2020 (arXiv:2006.11239): abar is the cumulative product of 1 - beta, and
 x_t = sqrt(abar) x_0 + sqrt(1 - abar) epsilon.
@@ -28,10 +28,3 @@ def target(
         return epsilon
     abar = abar.view(-1, 1, 1, 1)
     return abar.sqrt() * epsilon - (1 - abar).sqrt() * x0
-
-
-def sample_losses(
-    predicted: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
-    """Return each sample's squared error, averaged over its pixels, times its weight: [n]."""
-    return (predicted.float() - wanted.float()).square().mean(dim=(1, 2, 3)) * weights

@@ -10,6 +10,7 @@ import torch
 from schemas.errors import DeviceError
 from schemas.progress import say, task
 from schemas.recipes.train import TrainRecipe
+from train.averaging import for_use
 from train.outputs import Log, save_adapter, save_exposures
 from train.run_folder import State, logged_losses, save_state, write_result
 from train.sample import draw_grid
@@ -116,6 +117,7 @@ def save(ready: Setup, progress: Progress) -> None:
         seconds=progress.seconds,
         adapter=adapter,
         optimizer=ready.optimizer.state_dict(),
+        average=ready.average.tensors(),
         cut=torch.from_numpy(progress.cut.copy()),
         recipe=ready.recipe.model_dump(mode="json", by_alias=True),
         manifest=ready.data.sha256,
@@ -127,7 +129,7 @@ def save(ready: Setup, progress: Progress) -> None:
 
 def finish(ready: Setup, progress: Progress) -> RunResult:
     """Write the adapter, its samples and the exposures; mark the run as finished."""
-    save_adapter(ready, ready.folder.adapter, progress.step, progress.seconds)
+    _save_adapter(ready, ready.folder.adapter, progress)
     save_exposures(ready, progress.step, progress.cut)
     if cut := int(progress.cut.sum()):
         limit = ready.recipe.caption.tokens
@@ -164,9 +166,14 @@ def _save_checkpoint(ready: Setup, progress: Progress) -> None:
     save(ready, progress)
     folder, keep = ready.folder, ready.recipe.save.keep
     path = folder.checkpoints / f"{folder.name}-{progress.step:08}.safetensors"
-    save_adapter(ready, path, progress.step, progress.seconds)
+    _save_adapter(ready, path, progress)
     for older in sorted(folder.checkpoints.glob("*.safetensors"))[:-keep]:
         older.unlink()
+
+
+def _save_adapter(ready: Setup, path: Path, progress: Progress) -> None:
+    with for_use(ready.optimizer, ready.average):
+        save_adapter(ready, path, progress.step, progress.seconds)
 
 
 def _sample(ready: Setup, progress: Progress, title: str) -> Path | None:
@@ -175,6 +182,7 @@ def _sample(ready: Setup, progress: Progress, title: str) -> Path | None:
         return None
     half = ready.recipe.steps.precision == "bf16"
     with (
+        for_use(ready.optimizer, ready.average),
         torch.autocast(ready.device.type, dtype=torch.bfloat16, enabled=half),
         task("sample", len(section.prompts) * len(section.seeds), "pictures") as advance,
     ):
@@ -189,7 +197,8 @@ def _sample(ready: Setup, progress: Progress, title: str) -> Path | None:
 
 
 def _validate(ready: Setup, progress: Progress, log: Log) -> None:
-    progress.validation_loss = loss = validation_loss(ready)
+    with for_use(ready.optimizer, ready.average):
+        progress.validation_loss = loss = validation_loss(ready)
     if loss is not None:
         say(f"validation loss {loss:.4f} at step {progress.step}")
         log.validation(progress.step, loss)

@@ -17,7 +17,7 @@ import io
 import json
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,7 @@ class State:
     seconds: float
     adapter: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, Any]
+    average: Sequence[torch.Tensor]  # of the weights; empty where none is kept
     cut: torch.Tensor  # int64 [rows]: tags cut of each image's captions so far
     recipe: Mapping[str, Any]
     manifest: str

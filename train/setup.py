@@ -12,13 +12,14 @@ from schemas.errors import DataError, ModelError, RecipeError
 from schemas.progress import say
 from schemas.recipes.train import TrainRecipe
 from train import blocks, latents
+from train.averaging import Average
 from train.batches import Batches
 from train.conditioning import true_sizes
 from train.data import Data, read_data
 from train.device import find_device
 from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
-from train.optimizer import make_optimizer
+from train.optimizer import make_optimizer, restore
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
 from train.sample import Painter
 from train.text import Tokens
@@ -53,6 +54,7 @@ class Setup:
     adapter: Adapter
     trains_text: bool
     optimizer: torch.optim.Optimizer
+    average: Average
     start: State | None  # where to go on; None: from the beginning
 
     def batches_by(self, step: int) -> int:
@@ -108,9 +110,11 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         )
     steps, forwards = length(recipe, batches)
     _place(recipe, target, unet, text_encoders, adapter)
+    average = Average(list(adapter.parameters()), recipe.optimizer.ema)
     if start is not None:
         adapter.load(start.adapter, str(folder.state))
-        optimizer.load_state_dict(dict(start.optimizer))
+        restore(optimizer, start.optimizer, target)
+        average.load(start.average)
         trim_log(folder, start.step)
     return Setup(
         recipe=recipe,
@@ -134,6 +138,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         adapter=adapter,
         trains_text=trains_text,
         optimizer=optimizer,
+        average=average,
         start=start,
     )
 

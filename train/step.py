@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from schemas.errors import Failure
-from train.batches import NOISE, SHUFFLE, TIMESTEP, Batch, stream
+from train.batches import NOISE, OFFSET, PERTURBATION, SHUFFLE, TIMESTEP, Batch, stream
 from train.conditioning import predict
-from train.diffusion import add_noise, sample_losses, target
-from train.optimizer import rate_factor, set_rate
+from train.diffusion import add_noise, target
+from train.loss import sample_losses
+from train.optimizer import set_rate
+from train.schedule import rate_factor
 from train.setup import Setup
 from train.text import encode
 
@@ -47,11 +49,10 @@ def train_step(ready: Setup, step: int, cut: np.ndarray) -> tuple[float, float]:
         raise _not_finite(
             ready, np.concatenate([batch.rows for batch in batches]), step, "gradient"
         )
-    rate = set_rate(
-        ready.optimizer, rate_factor(step, ready.steps, options.schedule, options.warmup)
-    )
+    rate = set_rate(ready.optimizer, rate_factor(step, ready.steps, options))
     ready.optimizer.step()
     ready.optimizer.zero_grad(set_to_none=True)
+    ready.average.update(step)
     return total / images, rate
 
 
@@ -59,26 +60,53 @@ def batch_losses(
     ready: Setup, batch: Batch, step: int, cut: np.ndarray | None = None
 ) -> torch.Tensor:
     """Return the weighted loss of each image of a batch, [n]."""
-    seed, caption = ready.recipe.seed, ready.recipe.caption
+    seed, caption, loss = ready.recipe.seed, ready.recipe.caption, ready.recipe.loss
     x0 = ready.store.read(batch.rows) * ready.vae.config.scaling_factor
-    captions, noise, timesteps = [], [], []
+    captions, noise, more, timesteps = [], [], [], []
     for row, copy in zip(batch.rows.tolist(), batch.copies.tolist(), strict=True):
         key = (step, row, copy)
         order = stream(seed, SHUFFLE, *key) if caption.shuffle else None
         captions.append(ready.data.caption(ready.tokens, row, caption.tokens, order))
-        noise.append(stream(seed, NOISE, *key).standard_normal(x0.shape[1:], np.float32))
-        timesteps.append(int(stream(seed, TIMESTEP, *key).integers(len(ready.abar))))
+        noise.append(_noise(seed, key, x0.shape[1:], loss.noise_offset))
+        more.append(_perturbation(seed, key, x0.shape[1:], loss.input_perturbation))
+        timesteps.append(_timestep(seed, key, loss.timesteps, len(ready.abar)))
         if cut is not None:
             cut[row] += captions[-1].lost
     return losses_at(
         ready,
         x0,
         noise=torch.from_numpy(np.stack(noise)),
+        perturbation=torch.from_numpy(np.stack(more)),
         timesteps=torch.tensor(timesteps),
         ids=ready.tokens.stacked(captions),
         weights=torch.from_numpy(ready.data.weights[batch.rows]),
         sizes=ready.sizes[batch.rows],
     )
+
+
+def _noise(seed: int, key: tuple[int, ...], shape: torch.Size, offset: float) -> np.ndarray:
+    """The noise that is to be found, float32 [c,h,w]; a part of it the same over each channel.
+
+    Source of the offset: N. Guttenberg, "Diffusion with Offset Noise", 2023.
+    """
+    noise = stream(seed, NOISE, *key).standard_normal(shape, np.float32)
+    if not offset:
+        return noise
+    whole = stream(seed, OFFSET, *key).standard_normal((shape[0], 1, 1), np.float32)
+    return noise + np.float32(offset) * whole
+
+
+def _perturbation(seed: int, key: tuple[int, ...], shape: torch.Size, part: float) -> np.ndarray:
+    """Noise that the U-Net sees and is not to find, float32 [c,h,w] (arXiv:2301.11706)."""
+    if not part:
+        return np.zeros(shape, np.float32)
+    drawn = stream(seed, PERTURBATION, *key).standard_normal(shape, np.float32)
+    return np.float32(part) * drawn
+
+
+def _timestep(seed: int, key: tuple[int, ...], limits: tuple[int, int], length: int) -> int:
+    first, end = limits
+    return int(stream(seed, TIMESTEP, *key).integers(first, min(end, length)))
 
 
 def losses_at(
@@ -90,11 +118,12 @@ def losses_at(
     ids: torch.Tensor,
     weights: torch.Tensor,
     sizes: torch.Tensor,
+    perturbation: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the weighted losses [n].
 
-    x0: scaled latents, like noise [n,c,h,w]. timesteps, weights: [n]. ids: [n, chunks, 77]. sizes:
-    [n, 6], see conditioning.true_sizes.
+    x0: scaled latents, like noise and perturbation [n,c,h,w]. timesteps, weights: [n].
+    ids: [n, chunks, 77]. sizes: [n, 6], see conditioning.true_sizes.
     """
     section, device = ready.recipe.model, ready.device
     x0, noise, timesteps = x0.to(device), noise.to(device), timesteps.to(device)
@@ -103,10 +132,19 @@ def losses_at(
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         with torch.set_grad_enabled(ready.trains_text and torch.is_grad_enabled()):
             encoded = encode(ready.text_encoders, ids.to(device), section.clip_skip)
-        noisy = add_noise(x0, noise, abar)
+        seen = noise if perturbation is None else noise + perturbation.to(device)
+        noisy = add_noise(x0, seen, abar)
         predicted = predict(ready.unet, noisy, timesteps, encoded, sizes.to(device))
-    wanted = target(x0, noise, abar, section.prediction)
-    return sample_losses(predicted, wanted, weights.to(device))
+    return sample_losses(
+        predicted,
+        target(x0, noise, abar, section.prediction),
+        abar,
+        timesteps,
+        weights.to(device),
+        ready.recipe.loss,
+        section.prediction,
+        len(ready.abar),
+    )
 
 
 @torch.no_grad()

@@ -79,20 +79,26 @@ class AdapterSection(Section):
 class OptimizerSection(Section):
     """How it is trained."""
 
-    name: Literal["AdamW"] = "AdamW"
-    """the optimizer"""
+    name: str = "AdamW"
+    """AdamW, Lion, DAdaptLion, Prodigy, Adafactor, ScheduleFreeAdamW, AdamW8bit ..."""
     lr: float = Field(1e-4, ge=0)
     """learning rate of the U-Net's modules"""
     text_encoder_lr: float | None = Field(None, ge=0)
     """learning rate of the text encoder's modules; left out: the same as lr"""
     args: dict[str, Any] = Field(default_factory=dict)
     """any argument of the optimizer, such as { weight_decay = 0.01 }"""
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine", "restarts", "polynomial", "rex"] = "cosine"
     """how the learning rate goes over the steps"""
     warmup: int = Field(0, ge=0)
     """steps over which the learning rate climbs from 0"""
+    cycles: int = Field(1, ge=1)
+    """of "restarts": how often it falls from the full rate"""
+    power: float = Field(1.0, gt=0)
+    """of "polynomial": 1 is linear, 2 falls faster at first"""
     clip: float = Field(1.0, ge=0)
     """largest norm of the gradient; 0 does not clip"""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """decay of a moving average of the weights, which is what is saved; 0: none; 0.999 is usual"""
 
 
 class StepsSection(Section):
@@ -127,11 +133,43 @@ class CaptionSection(Section):
     """longest caption in tokens; what is beyond is cut at a tag, counted and reported"""
 
 
+class HuberSection(Section):
+    """The width of the middle in which Huber losses are squares."""
+
+    schedule: Literal["constant", "exponential", "snr"] = "snr"
+    """how it goes over the timesteps, from 1 where there is little noise to c"""
+    c: float = Field(0.1, gt=0, le=1)
+    """its least"""
+
+
 class LossSection(Section):
     """What is minimised."""
 
+    kind: Literal["l2", "huber", "smooth_l1"] = "l2"
+    """of each pixel; Huber's minds outliers less"""
+    huber: HuberSection = HuberSection()
+    min_snr: float = Field(0.0, ge=0)
+    """gamma of min-SNR, which weighs timesteps with little noise less; 5 is usual, 0: none"""
+    debiased: bool = False
+    """weigh timesteps by the inverse of the signal-to-noise ratio's root"""
+    noise_offset: float = Field(0.0, ge=0)
+    """noise of a whole channel, for darker darks; 0.05 is usual"""
+    input_perturbation: float = Field(0.0, ge=0)
+    """more noise in what the U-Net sees than it is to find; 0.1 is usual"""
+    timesteps: tuple[int, int] = (0, 1000)
+    """train on timesteps from the first to below the second"""
     prior_weight: float = Field(1.0, ge=0)
     """the loss of regularization images is multiplied by this"""
+
+    @model_validator(mode="after")
+    def _timesteps_in_order(self) -> "LossSection":
+        first, end = self.timesteps
+        if not 0 <= first < end <= 1000:
+            raise ValueError(
+                f"timesteps are [{first}, {end}]: the first is 0 or more and below the second,"
+                " which is 1000 or less"
+            )
+        return self
 
 
 class SaveSection(Section):

@@ -38,6 +38,8 @@ SCHEDULES = {
     "polynomial": "polynomial",
     "rex": "rex",
 }
+# of the libraries that sd-scripts uses, and in pytorch-optimizer
+ARGUMENTS = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
 RATE = 2e-6  # sd-scripts' default
 
 
@@ -83,7 +85,10 @@ def _rates(draft: Draft) -> None:
 def _arguments(draft: Draft) -> dict[str, Any]:
     given = draft.take("optimizer_args") or []
     pairs = (str(one).partition("=") for one in given)
-    values = {name.strip(): literal(value.strip()) for name, _, value in pairs}
+    values = {
+        ARGUMENTS.get(name.strip(), name.strip()): literal(value.strip())
+        for name, _, value in pairs
+    }
     return {name: list(one) if isinstance(one, tuple) else one for name, one in values.items()}
 
 
