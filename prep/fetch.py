@@ -43,8 +43,11 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
     """
     if restore and (count := dataset.restore()):
         say(f"fetch: {count} images that were removed by hand are wanted again")
-    else:
-        dataset.note_removed()
+    elif count := dataset.note_removed():
+        say(
+            f"fetch: removed by hand and staying out: {count} of the images"
+            " (`--restore` takes them back)"
+        )
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         client = site_of(dataset)

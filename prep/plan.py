@@ -214,6 +214,10 @@ def _notes(found: Split, counts: Sequence[int | None]) -> list[str]:
             notes.append(
                 f"every post of the site{but} is listed: name a tag that all wanted posts have"
             )
+        if count == 0:
+            notes.append(
+                f'no post answers to "{text(part.sent)}": check the spelling of its tags there'
+            )
         if count is None:
             notes.append(f'the site takes too long to count "{text(part.sent)}"')
     return notes

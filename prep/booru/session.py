@@ -197,7 +197,8 @@ class BooruSession(requests.Session):
                 " wait a few minutes, then run the command again; nothing is lost"
             )
         if seconds > LONG_PAUSE:
-            say(f"{host} is busy (HTTP {status}): waiting {seconds:.0f} s")
+            what = "asks for a browser check" if status == 403 else "is busy"
+            say(f"{host} {what} (HTTP {status}): waiting {seconds:.0f} s")
         pace.hold(seconds)
 
     def _fails_alone(self, failing: _Failing, pace: Pace) -> bool:

@@ -35,7 +35,8 @@ def refusal_of_call(response: requests.Response, host: str) -> KirokuError:
     match response.status_code:
         case 401:
             return SiteError(
-                f"{host} refused the login (HTTP 401): check KIROKU_LOGIN and KIROKU_API_KEY"
+                f"{host} refused the login (HTTP 401): check KIROKU_LOGIN and KIROKU_API_KEY,"
+                " or the file that holds login and api_key"
             )
         case 403 if challenged(response):
             return SiteError(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from prep.dataset import Dataset
 from prep.fetch import site_of
-from prep.missing_files import told
+from prep.missing_files import RESERVE, told
 from prep.plan import FetchPlan, ListingPlan, SetPlan, plan
 
 UNKNOWN = "not known"
@@ -51,8 +51,11 @@ def _print(made: FetchPlan, pace: str) -> None:
             ]
         )
     )
-    if made.bytes is not None and made.bytes > made.free:
-        console.print("[red]it will not fit:[/] free some space, or lower a limit")
+    if made.bytes is not None and made.bytes > made.free - RESERVE:
+        console.print(
+            f"[red]it will not fit[/], as {told(RESERVE)} of the disk are kept free:"
+            " free some space, or lower a limit"
+        )
 
 
 def _set_rows(one: SetPlan) -> list[tuple[str, str]]:

@@ -190,7 +190,8 @@ def test_wrong_credentials_are_told_and_never_shown(
     assert (status, out, sentence) == (
         1,
         "",
-        f"prep: {host} refused the login (HTTP 401): check KIROKU_LOGIN and KIROKU_API_KEY",
+        f"prep: {host} refused the login (HTTP 401): check KIROKU_LOGIN and KIROKU_API_KEY,"
+        " or the file that holds login and api_key",
     )
     everything = b"".join(files(folder).values())
     assert b"not-the-key-0123" not in everything

@@ -61,6 +61,19 @@ def test_the_smallest_version_that_suffices_is_an_image_of_its_own(
     assert {call.path for call in small.calls} == {"/posts.json"}
 
 
+def test_a_fetch_says_what_was_removed_by_hand_and_stays_out(
+    small: Site, folder_of: Callable[..., Path], told: Callable[[], list[str]]
+) -> None:
+    folder = folder_of(small, "dataset", 'formats = ["png"]')
+    fetch(Dataset.open(folder))
+    next((folder / "images").glob("*/*.png")).unlink()
+    told()
+    fetch(Dataset.open(folder))
+    assert told()[0] == (
+        "fetch: removed by hand and staying out: 1 of the images (`--restore` takes them back)"
+    )
+
+
 def test_first_frames_of_what_moves_are_images_of_their_own(
     small: Site, folder_of: Callable[..., Path]
 ) -> None:

@@ -1,6 +1,7 @@
 """`prep fetch --plan` against the embedded booru: it comes true, and nothing is fetched."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from prep.cli import app
 from prep.demo.site import Site
+from prep.missing_files import RESERVE
 from schemas.command import run
 from schemas.tables import MEMBERS
 
@@ -117,6 +119,29 @@ def test_a_query_that_names_nothing_that_posts_must_have_is_told(
     (main,) = plan["sets"]  # type: ignore[misc]
     told = [one for one in main["notes"] if one.startswith("every post")]
     assert told == ([f"{note} name a tag that all wanted posts have"] if note else [])
+
+
+def test_a_misspelt_tag_is_told(
+    make_folder: Make, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(make_folder(site, main={"query": "sollo"}), capsys)
+    (main,) = plan["sets"]  # type: ignore[misc]
+    assert main["notes"] == ['no post answers to "sollo": check the spelling of its tags there']
+
+
+def test_a_plan_that_does_not_fit_is_told_by_the_room_that_a_fetch_leaves(
+    make_folder: Make, site: Site, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "200")
+    folder = make_folder(site, main={"query": "hat", "limit": 3})
+    full = type(shutil.disk_usage(folder))(RESERVE, 0, RESERVE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    assert run(app, ["fetch", str(folder), "--plan"]) == 0
+    assert (
+        "it will not fit, as 1.0 GB of the disk are kept free: free some space, or lower a limit"
+        in capsys.readouterr().out.splitlines()
+    )
 
 
 def test_json_alone_is_the_plan_too(

@@ -4,7 +4,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -130,6 +130,20 @@ def test_a_challenge_that_passes_is_waited_for(
     assert len(server.asked) == 5
 
 
+def test_a_wait_for_a_challenge_is_told_as_one(
+    server: Any, answer: Any, session: BooruSession, told: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "LONG_PAUSE", 0.0)
+    server.answers = [answer(403, b"<html>", {"cf-mitigated": "challenge"}), answer(429), answer()]
+    session.request("GET", server.url)
+    host = server.url.removeprefix("http://").partition("/")[0]
+    assert [line.partition(": waiting")[0] for line in told()] == [
+        f"{host} asks for a browser check (HTTP 403)",
+        f"{host} is busy (HTTP 429)",
+    ]
+
+
 def test_a_busy_site_is_asked_less_often_and_good_answers_bring_the_pace_back(
     server: Any, answer: Any
 ) -> None:
@@ -182,7 +196,8 @@ TOO_MANY = {"success": False, "message": "You cannot search for more than 2 tags
     ("status", "headers", "body", "kind", "sentence"),
     [
         (401, {}, {}, SiteError,
-         "{host} refused the login (HTTP 401): check KIROKU_LOGIN and KIROKU_API_KEY"),
+         "{host} refused the login (HTTP 401): check KIROKU_LOGIN and KIROKU_API_KEY,"
+         " or the file that holds login and api_key"),
         (403, {"cf-mitigated": "challenge"}, {}, SiteError,
          "{host} asks for a browser check (HTTP 403, challenge):"
          " wait, or try from another network"),
