@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep import seals
+from prep.calibration import in_force
 from prep.captions import sources
 from prep.captions.columns import BOORU, TAGGER, Images, Ints, Tags
 from prep.captions.combined import Read, names_of
@@ -137,7 +138,7 @@ def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
     booru = _from_booru(dataset, images, reads)
     if not reads:
         return images, booru.once()
-    return images, sources.together(booru, sources.from_taggers(reads, dataset.recipe.tag)).once()
+    return images, sources.together(booru, sources.from_taggers(reads, in_force(dataset))).once()
 
 
 def snapshot(dataset: Dataset) -> pa.Table:
@@ -232,7 +233,7 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     if options == "booru" or not reads:
         return booru.once()
     warn_of_unknown(dataset.recipe.tag.threshold, reads)
-    tagger = resolved(sources.from_taggers(reads, dataset.recipe.tag))
+    tagger = resolved(sources.from_taggers(reads, in_force(dataset)))
     if options == "taggers":
         return tagger
     both = sources.together(booru, tagger).once()
@@ -241,7 +242,7 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
 
 def _from_booru(dataset: Dataset, images: Images, reads: list[Read]) -> Tags:
     """The tags of posts and of imported text files."""
-    categories = names_of(reads)
+    categories = {**known(dataset).categories, **names_of(reads)}
     posts, imported = dataset.posts.read(), dataset.imported()
     tags = sources.together(
         sources.from_booru(images, posts), sources.from_imports(images, imported, categories)

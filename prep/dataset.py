@@ -16,7 +16,7 @@ from schemas.recipes.prep import PrepRecipe, SetSection
 from schemas.tables import Table
 
 REMOVED = "removed by hand"
-HASHED_AS = "phash64-rgb32"  # what is kept of each image; another name: all are hashed anew
+HASHED_AS = "phash64-jpeg64"  # what is kept of each image; another name: all are hashed anew
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from prep import hamming, seals
 from prep.dataset import HASHED_AS, REMOVED, Dataset
 from prep.families import families
 from prep.hashes import hash_missing
-from prep.likeness import SIDE, Likeness
+from prep.likeness import Likeness
 from prep.seals import Drop, Seal
 from schemas.files import fingerprint, sha256_of
 from schemas.tables import EXCLUDED, GROUPS, MEMBERS
 
 STAGE = "dedup"
 NAMES = ("md5", "keeper")  # the columns of groups that name images
-RULES = 2  # of what makes two images one; another number groups all anew
+RULES = 3  # of what makes two images one; another number groups all anew
 LOSSLESS = ("png", "bmp", "webp")
 
 
@@ -196,8 +196,7 @@ def _judge(dataset: Dataset, candidates: list[Candidate], places: hamming.Indice
     """What tells whether two of the candidates at `places` look alike; reads those alone."""
     md5s = pa.array([candidates[place].hashed for place in places.tolist()], pa.string())
     rows = dataset.hashes.take(md5s, "small")
-    pixels = np.frombuffer(b"".join(rows["small"].to_pylist()), np.uint8)
-    likeness = Likeness.of(pixels.reshape(-1, SIDE, SIDE, 3))
+    likeness = Likeness.of(rows["small"].to_pylist())
     row = np.zeros(len(candidates), np.int64)
     row[places] = np.asarray(pc.index_in(md5s, value_set=rows["md5"].combine_chunks()))
     return lambda first, second: likeness.alike(row[first], row[second])

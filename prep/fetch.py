@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import missing_files, seals, vanished
+from prep import knowledge, missing_files, seals, vanished
 from prep.booru.client import BooruClient
 from prep.booru.credentials import credentials
 from prep.dataset import Dataset
@@ -58,6 +58,7 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
             dataset.posts.fold()
         _download(dataset, client, listing)
         _write(dataset, listing)
+        knowledge.learn(dataset, client)
         return _seal(dataset, shaped_by, listing)
 
 
@@ -76,11 +77,13 @@ def refresh(dataset: Dataset) -> Seal:
     with seals.timed(dataset.root, STAGE):
         known = dataset.posts.columns("id")["id"].to_pylist()
         ids = [id for id in known if id > 0]  # of this site
-        pages, gone = vanished.by_id(site_of(dataset), ids, "fetch: refreshing")
+        client = site_of(dataset)
+        pages, gone = vanished.by_id(client, ids, "fetch: refreshing")
         if pages:
             dataset.posts.append(changed(dataset, pages))
             dataset.posts.fold()
         vanished.mark(dataset, gone)
+        knowledge.learn(dataset, client, anew=True)
         if gone:
             say(f"fetch: {len(gone)} posts are no longer on the site; their images stay")
         return seals.write_seal(

@@ -3,7 +3,8 @@
 The index rests on the pigeonhole principle (Norouzi, Punjani and Fleet, "Fast Exact Search in
 Hamming Space with Multi-Index Hashing", 2014): cut 64 bits into `bits + k` blocks, and two hashes
 that differ in at most `bits` bits agree in at least `k` of the blocks. So the hashes are sorted
-once for each choice of `k` blocks, and only those that agree in all of these are compared.
+once for each choice of `k` blocks, and only those that agree in all of these are compared. What is
+sorted is the hashes themselves, each value once, their bits moved: no index travels along.
 
 Near-identical hashes, as flat pictures have, would be compared pair by pair in nearly every choice.
 Hashes that many others agree with are therefore *crowded*: they are set apart and compared with the
@@ -23,9 +24,10 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Block = tuple[int, int]  # bits of a hash: from, to, the lowest is 0
 Alike = Callable[[Indices, Indices], Bools]  # which pairs (keeper, other) are one picture
 
-CROWD = 1024  # hashes that agree in the chosen blocks, from which on they are crowded
+CROWD = 256  # hashes that agree in the chosen blocks, from which on they are crowded
 BLOCK = 1 << 20  # pairs compared at once: bounds the memory, not the result
 MOST_AGREEING = 4  # blocks: more choices than these have cost more than they save
 ENTROPY = 0.7  # of a bit of real hashes, which are neither even nor independent
@@ -102,58 +104,88 @@ def stars(
 
 def near_any(hashes: Hashes, others: Hashes, bits: int) -> Bools:
     """Return for each hash whether some hash of `others` is within `bits` bits of it: exact."""
-    count = len(hashes)
-    if not count or not len(others):
-        return np.zeros(count, bool)
-    together = np.concatenate([hashes, others])
-    pairs = near_pairs(together, bits, across=count)
-    near = np.zeros(count, bool)
-    near[pairs.first] = True
-    left = np.flatnonzero(pairs.crowded[:count] & ~near)
-    right = np.unique(others[pairs.crowded[count:]])
+    values, value = np.unique(np.concatenate([hashes, others]), return_inverse=True)
+    ours, theirs = np.zeros(len(values), bool), np.zeros(len(values), bool)
+    ours[value[: len(hashes)]] = True
+    theirs[value[len(hashes) :]] = True
+    pairs = _value_pairs(values, bits)
+    near = ours & theirs
+    near[pairs.first[theirs[pairs.second]]] = True
+    near[pairs.second[theirs[pairs.first]]] = True
+    left = np.flatnonzero(pairs.crowded & ours & ~near)
+    right = values[pairs.crowded & theirs]
     step = max(1, BLOCK // max(1, len(right)))
     for start in range(0, len(left), step):
         rows = left[start : start + step]
-        apart = np.bitwise_count(hashes[rows, None] ^ right[None, :])
+        apart = np.bitwise_count(values[rows, None] ^ right[None, :])
         near[rows] = (apart <= bits).any(axis=1)
-    return near
+    return np.asarray(near[value[: len(hashes)]], bool)
 
 
-def near_pairs(hashes: Hashes, bits: int, across: int | None = None) -> Pairs:
-    """Return the pairs that differ in at most `bits` bits, without those of the crowded.
+def near_pairs(hashes: Hashes, bits: int) -> Pairs:
+    """Return the pairs that differ in at most `bits` bits, without those of the crowded."""
+    values, value, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    found = _value_pairs(values, bits)
+    repeated = np.flatnonzero(counts > 1)
+    first = np.concatenate([found.first, repeated])
+    second = np.concatenate([found.second, repeated])
+    crowded = found.crowded
+    many = counts[first] * counts[second] >= CROWD
+    crowded[first[many]] = True
+    crowded[second[many]] = True
+    sparse = ~(crowded[first] & crowded[second])
+    a, b = _holders(first[sparse], second[sparse], value, counts)
+    return Pairs(np.minimum(a, b), np.maximum(a, b), crowded[value])
 
-    `across`: only pairs of one among the first so many hashes and one among the rest.
-    """
-    return _pairs(hashes, bits, _agreeing(len(hashes), bits), across)
+
+_NONE = np.empty(0, np.int64)
 
 
-def _pairs(hashes: Hashes, bits: int, agreeing: int, across: int | None) -> Pairs:
+def _holders(
+    first: Indices, second: Indices, value: Indices, counts: Indices
+) -> tuple[Indices, Indices]:
+    """The pairs of hashes that have the pairs of values; of one value with itself each once."""
+    order = np.argsort(value, kind="stable")
+    starts = np.cumsum(counts) - counts
+    many = counts[first] * counts[second]
+    pair = np.repeat(np.arange(len(first)), many)
+    number = np.arange(len(pair)) - np.repeat(np.cumsum(many) - many, many)
+    left, right = np.divmod(number, counts[second][pair])
+    once = (first != second)[pair] | (left < right)
+    a = order[starts[first][pair] + left]
+    b = order[starts[second][pair] + right]
+    return a[once], b[once]
+
+
+def _value_pairs(values: Hashes, bits: int) -> Pairs:
+    """The near pairs of sorted hashes that are all different."""
+    return _pairs(values, bits, _agreeing(len(values), bits))
+
+
+def _pairs(values: Hashes, bits: int, agreeing: int) -> Pairs:
     """Near pairs by their agreeing in so many blocks; the crowded once more, in more blocks."""
     if agreeing == 0:
-        return Pairs(_NONE, _NONE, np.ones(len(hashes), bool))
-    masks = _masks(bits + agreeing)
-    choices = list(combinations(range(len(masks)), agreeing))
-    crowded = np.zeros(len(hashes), bool)
+        return Pairs(_NONE, _NONE, np.ones(len(values), bool))
+    edges = [64 * block // (bits + agreeing) for block in range(bits + agreeing + 1)]
+    blocks = list(pairwise(edges))
+    crowded = np.zeros(len(values), bool)
     found = [(_NONE, _NONE)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = pool.map(lambda one: _agreeing_pairs(hashes, bits, masks, one, across), choices)
-        for first, second, crowd in parts:
-            crowded[crowd] = True
-            found.append((first, second))
+        choices = combinations(range(len(blocks)), agreeing)
+        parts = pool.map(lambda chosen: _agreeing_pairs(values, bits, blocks, chosen), choices)
+        for one, other, crowd in parts:
+            crowded[np.searchsorted(values, crowd)] = True
+            found.append((np.searchsorted(values, one), np.searchsorted(values, other)))
     first, second = (np.concatenate(column) for column in zip(*found, strict=True))
     sparse = ~(crowded[first] & crowded[second])
     first, second = first[sparse], second[sparse]
     members = np.flatnonzero(crowded)
     if agreeing < MOST_AGREEING and len(members) > 4 * CROWD:
-        border = None if across is None else int(np.searchsorted(members, across))
-        finer = _pairs(hashes[members], bits, agreeing + 1, border)
+        finer = _pairs(values[members], bits, agreeing + 1)
         first = np.concatenate([first, members[finer.first]])
         second = np.concatenate([second, members[finer.second]])
         crowded[members[~finer.crowded]] = False
     return Pairs(first, second, crowded)
-
-
-_NONE = np.empty(0, np.int64)
 
 
 def _agreeing(count: int, bits: int) -> int:
@@ -166,72 +198,83 @@ def _agreeing(count: int, bits: int) -> int:
     return min(costs, key=lambda agreeing: costs[agreeing])
 
 
-def _masks(blocks: int) -> list[int]:
-    """The bits of each block: as many as the others', or one more."""
-    edges = [64 * block // blocks for block in range(blocks + 1)]
-    return [(1 << end) - (1 << start) for start, end in pairwise(edges)]
-
-
 def _agreeing_pairs(
-    hashes: Hashes, bits: int, masks: Sequence[int], choice: tuple[int, ...], across: int | None
-) -> tuple[Indices, Indices, Indices]:
-    """Near pairs that agree in the blocks chosen and in no earlier choice; and the crowded."""
-    order, run, ends = _runs(_key(hashes, masks, choice))
-    if not len(order):
-        return _NONE, _NONE, _NONE
-    is_crowd = np.diff(ends, prepend=0) >= CROWD
-    crowded = order[is_crowd[run]]
-    ranked = hashes[order]
-    end = ends[run]
-    firsts, seconds = [_NONE], [_NONE]
-    place = np.flatnonzero(~is_crowd[run] & (np.arange(1, len(order) + 1) < end))
+    values: Hashes, bits: int, blocks: Sequence[Block], chosen: tuple[int, ...]
+) -> tuple[Hashes, Hashes, Hashes]:
+    """Near pairs that agree in the blocks chosen and in no earlier choice; and the crowded.
+
+    The bits are moved so that the chosen ones are the highest, and the hashes sorted as they are
+    then: those that agree are neighbours, no index is carried along, and as few bits differ.
+    """
+    others = [block for number, block in enumerate(blocks) if number not in chosen]
+    moved = [blocks[number] for number in chosen] + _joined(others)
+    ranked = _moved(values, moved)
+    ranked.sort()
+    limit = np.uint64(1 << sum(high - low for low, high in others))  # above: they do not agree
+    crowd = _in_runs(ranked >> np.uint64(int(limit).bit_length() - 1), CROWD)
+    firsts, seconds = [ranked[:0]], [ranked[:0]]
+    place = np.flatnonzero(((ranked[1:] ^ ranked[:-1]) < limit) & ~crowd[1:])
     step = 1
     while len(place):
-        near = place[np.bitwise_count(ranked[place] ^ ranked[place + step]) <= bits]
-        firsts.append(order[near])
-        seconds.append(order[near + step])
+        apart = ranked[step:].take(place)
+        apart ^= ranked.take(place)
+        near = np.flatnonzero(np.bitwise_count(apart) <= bits)
+        near = place[near[apart[near] < limit]]
+        firsts.append(ranked[near])
+        seconds.append(ranked[near + step])
         step += 1
-        place = place[place + step < end[place]]
-    a, b = np.concatenate(firsts), np.concatenate(seconds)
-    first, second = np.minimum(a, b), np.maximum(a, b)
-    new = _first_choice(hashes[first] ^ hashes[second], masks, choice)
-    if across is not None:
-        new &= (first < across) & (second >= across)
-    return first[new], second[new], crowded
+        place = place[apart < limit]
+        place = place[: np.searchsorted(place, len(ranked) - step)]
+    first = _moved_back(np.concatenate(firsts), moved)
+    second = _moved_back(np.concatenate(seconds), moved)
+    new = _first_choice(first ^ second, blocks, chosen)
+    return first[new], second[new], _moved_back(ranked[crowd], moved)
 
 
-def _key(hashes: Hashes, masks: Sequence[int], choice: tuple[int, ...]) -> Hashes:
-    """The bits of the chosen blocks side by side."""
-    key = np.zeros(len(hashes), np.uint64)
-    for block in choice:
-        lowest = (masks[block] & -masks[block]).bit_length() - 1
-        width = masks[block].bit_length() - lowest
-        key <<= np.uint64(width)
-        key |= hashes >> np.uint64(lowest) & np.uint64((1 << width) - 1)
-    return key
+def _joined(blocks: Sequence[Block]) -> list[Block]:
+    """The same bits in as few blocks as they make."""
+    joined: list[Block] = []
+    for low, high in blocks:
+        if joined and joined[-1][1] == low:
+            low = joined.pop()[0]
+        joined.append((low, high))
+    return joined
 
 
-def _runs(key: Hashes) -> tuple[Indices, Indices, Indices]:
-    """The places of all that agree with another; for each its run of those; where runs end."""
-    order = np.argsort(key.astype(np.uint16), kind="stable")  # by counting, as keys are short
-    rest = key >> np.uint64(16)
-    while rest.any():
-        order = order[np.argsort(rest[order].astype(np.uint16), kind="stable")]
-        rest >>= np.uint64(16)
-    ranked = key[order]
-    edges = np.concatenate([[0], np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, [len(key)]])
-    sizes = np.diff(edges)
-    order = order[np.repeat(sizes > 1, sizes)]
-    sizes = sizes[sizes > 1]
-    return order, np.repeat(np.arange(len(sizes)), sizes), np.cumsum(sizes)
+def _moved(values: Hashes, blocks: Sequence[Block]) -> Hashes:
+    """All bits, those of the first block highest."""
+    moved = np.zeros_like(values)
+    for low, high in blocks:
+        moved <<= np.uint64(high - low)
+        moved |= values >> np.uint64(low) & np.uint64((1 << high - low) - 1)
+    return moved
 
 
-def _first_choice(apart: Hashes, masks: Sequence[int], choice: tuple[int, ...]) -> Bools:
+def _moved_back(moved: Hashes, blocks: Sequence[Block]) -> Hashes:
+    """What `_moved` made this of."""
+    values, rest = np.zeros_like(moved), moved.copy()
+    for low, high in reversed(blocks):
+        values |= (rest & np.uint64((1 << high - low) - 1)) << np.uint64(low)
+        rest >>= np.uint64(high - low)
+    return values
+
+
+def _in_runs(keys: Hashes, least: int) -> Bools:
+    """Which of the sorted keys are equal to so many, themselves included."""
+    far = least - 1
+    starts = np.flatnonzero(keys[: max(0, len(keys) - far)] == keys[far:])
+    bounds = np.zeros(len(keys) + 1, np.int32)
+    bounds[starts] += 1
+    bounds[starts + least] -= 1
+    return np.cumsum(bounds[:-1]) > 0
+
+
+def _first_choice(apart: Hashes, blocks: Sequence[Block], chosen: tuple[int, ...]) -> Bools:
     """Whether the blocks chosen are the first ones in which two hashes agree: each pair once."""
     first = np.ones(len(apart), bool)
-    for block in range(choice[-1]):
-        if block not in choice:
-            first &= (apart & np.uint64(masks[block])) != 0
+    for number, (low, high) in enumerate(blocks[: chosen[-1]]):
+        if number not in chosen:
+            first &= (apart & np.uint64((1 << high) - (1 << low))) != 0
     return first
 
 

@@ -268,7 +268,7 @@ HASHES = Table(
         [
             _column("md5", pa.string()),
             _column("phash", pa.uint64(), optional=True),  # empty where the image did not decode
-            _column("small", pa.binary(3072), optional=True),  # 32 x 32 pixels, RGB
+            _column("small", pa.binary(), optional=True),  # 64 x 64 pixels, as JPEG
             _column("problem", pa.string(), optional=True),
         ]
     ),
@@ -302,6 +302,26 @@ PROBABILITIES = Table(
         ]
     ),
     key=("md5",),
+)
+
+THRESHOLDS = Table(
+    "thresholds",
+    pa.schema(
+        [
+            _column("tag", pa.string()),  # canonical
+            _column("category", pa.string()),
+            _column("posts", pa.int32()),  # images that the booru has tagged with it
+            _column("usual", pa.float32()),  # its category's threshold
+            _column("threshold", pa.float32()),  # as fitted
+            _column("f1_usual", pa.float32()),
+            _column("f1", pa.float32()),  # of the fitted one, on images it was not fitted to
+        ]
+    ),
+    key=("tag",),
+    rules={
+        "threshold is a probability": at_least("threshold", 0.01),
+        "posts are positive": at_least("posts", 1),
+    },
 )
 
 CAPTION_TAG = pa.struct(
@@ -411,4 +431,17 @@ CHOSEN = Table(
     "chosen",
     pa.schema([_column("set", pa.string()), _column("md5", pa.string())]),
     key=("set", "md5"),
+)
+
+FINDINGS = Table(
+    "lint",
+    pa.schema(
+        [
+            _column("finding", pa.int32()),  # its number, as `prep lint` counts them
+            _column("name", pa.string()),
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+        ]
+    ),
+    key=("finding", "set", "md5"),
 )

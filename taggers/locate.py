@@ -1,4 +1,4 @@
-"""Where a tagger's two files are: a folder on this machine, or a repository of the Hub."""
+"""Where a tagger's files are: a folder on this machine, or a repository of the Hub."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas.errors import ModelError
 from schemas.files import sha256_of
+from taggers.export import CONFIG, Scaling, read_scaling
 
 MODEL, TAGS = "model.onnx", "selected_tags.csv"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -14,16 +15,28 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class Files:
-    """The two files of a tagger, and the name a person knows it by."""
+    """The two files of a tagger, the config that may lie beside them, and the name people know."""
 
     model: Path
     tags: Path
     name: str
+    config: Path | None = None
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits of SHA-256 over both files' bytes: what it is, whatever its name."""
-        return sha256_of(self.model, self.tags)[:16]
+        """16 hex digits of SHA-256 over both files' bytes: what it is, whatever its name.
+
+        Over the config's as well, where that wants pixels other than most taggers do.
+        """
+        files = [self.model, self.tags]
+        if self.config is not None and self.scaling != Scaling():
+            files.append(self.config)
+        return sha256_of(*files)[:16]
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """What a model with its channels first makes of pixels. Raises ModelError."""
+        return Scaling() if self.config is None else read_scaling(self.config)
 
 
 def locate(model: str | Path) -> Files:
@@ -35,7 +48,7 @@ def locate(model: str | Path) -> Files:
     if folder.is_dir():
         return _in_folder(folder)
     if isinstance(model, str) and _HUB_ID.fullmatch(model):
-        return Files(_from_hub(model, MODEL), _from_hub(model, TAGS), model)
+        return _from_repository(model)
     raise ModelError(
         f"no tagger at {model}: give a folder that holds {MODEL} and {TAGS}, "
         "or a Hub id such as SmilingWolf/wd-swinv2-tagger-v3"
@@ -49,7 +62,25 @@ def _in_folder(folder: Path) -> Files:
             f"{folder} is no tagger: it lacks {' and '.join(missing)}, "
             "which lie side by side in the model's repository"
         )
-    return Files(folder / MODEL, folder / TAGS, folder.resolve().name)
+    config = folder / CONFIG
+    name = folder.resolve().name
+    return Files(folder / MODEL, folder / TAGS, name, config if config.is_file() else None)
+
+
+def _from_repository(repository: str) -> Files:
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
+
+    known = isinstance(try_to_load_from_cache(repository, MODEL), str)
+    model, tags = _from_hub(repository, MODEL), _from_hub(repository, TAGS)
+    config = try_to_load_from_cache(repository, CONFIG)
+    if config is None and not known:  # it comes with the model: who has that may be offline now
+        try:
+            config = hf_hub_download(repository, CONFIG)
+        except errors.EntryNotFoundError:
+            pass
+        except Exception as error:
+            raise ModelError(_why(error, repository, CONFIG)) from error
+    return Files(model, tags, repository, Path(config) if isinstance(config, str) else None)
 
 
 def _from_hub(repository: str, name: str) -> Path:

@@ -42,7 +42,8 @@ def stream(
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), "decode") as pool:
         try:
             while True:
-                for key, source in islice(rest, (1 + AHEAD) * tagger.batch - len(waiting)):
+                wanted = (1 + AHEAD) * tagger.batch - len(waiting)
+                for key, source in islice(rest, max(0, wanted)):
                     waiting.append((key, pool.submit(_pixels, source, tagger.size)))
                 if not waiting:
                     return

@@ -1,6 +1,7 @@
 """From which probability on a label counts: as the recipe says, or as fitted to what is known."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,23 +38,30 @@ def without_gaps(options: TagSection) -> TagSection:
     return options.model_copy(update={name: fields[name].default for name in gaps})
 
 
-def best_f1(probability: Floats, shown: Bools, usual: float, all_shown: int | None = None) -> float:
+def best_f1(
+    probability: npt.NDArray[np.floating[Any]],
+    shown: Bools,
+    usual: float,
+    weight: npt.NDArray[np.integer[Any]] | None = None,
+    missed: float = 0.0,
+) -> float:
     """Return the threshold with the best F1, in the middle between two probabilities.
 
-    probability, shown: [pictures], of one label and whether it is truly there. all_shown: how many
-    pictures have the label, where those without a kept probability are left out of both. `usual`
-    where no threshold finds a single one.
+    probability, shown: [pictures], of one label and whether it is truly there. weight: [pictures],
+    how much each counts (None: all alike). missed: how many more pictures have the label, without
+    a probability. `usual` where no threshold finds a single one.
     """
     order = np.argsort(-probability, kind="stable")
     above = probability[order].astype(np.float64)
     below = np.append(above[1:], 0.0)
-    truly = shown.sum() if all_shown is None else all_shown
-    f1 = 2 * np.cumsum(shown[order]) / (np.arange(1, len(order) + 1) + truly)
-    f1[above == below] = 0  # no threshold parts equal probabilities
-    if not f1.any():
+    counts = np.ones(len(order)) if weight is None else weight[order]
+    right = np.cumsum(counts * shown[order])
+    if not len(right) or not right[-1]:
         return usual
+    f1 = 2 * right / (np.cumsum(counts) + right[-1] + missed)
+    f1[above == below] = 0  # no threshold parts equal probabilities
     best = int(np.argmax(f1))
-    return max(LEAST, float(above[best] + below[best]) / 2)
+    return max(LEAST, float(above[best] + below[best]) / 2) if f1[best] else usual
 
 
 def _threshold(label: Label, usual: Mapping[str, float], own: Mapping[str, float]) -> float:

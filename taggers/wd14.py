@@ -1,17 +1,16 @@
 """A WD14-type ONNX tagger as an onnxruntime session: square RGB pixels -> probabilities.
 
-Two exports are in use (https://huggingface.co/SmilingWolf), told apart by the input's shape:
-
-    [n, size, size, 3]   WD14's own: BGR, float32 0..255; the output is a probability
-    [n, 3, size, size]   timm's: BGR, (x / 255 - 0.5) / 0.5; the output wants a sigmoid
+In what form a model wants its pixels is told by its input's shape and the config beside it
+(`taggers.export`), whether its answers still want a sigmoid by its answers to known pictures.
 """
 
 import contextlib
 import ctypes
 import io
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,18 +19,23 @@ import numpy.typing as npt
 import onnxruntime
 
 from schemas.errors import DeviceError, ModelError
+from taggers.batch import BatchSize
+from taggers.export import Scaling, are_probabilities, as_input, probes
 from taggers.locate import Files, locate
 from taggers.vocabulary import Label, read_labels
 
 Device = Literal["auto", "cpu", "cuda"]
-BATCH = {"cpu": 4, "cuda": 16}  # images a run; the models in use need up to 0.4 GB for each
+FIRST = 4  # images of the first runs; the models in use need up to 0.4 GB for each
+MOST = {"cpu": FIRST, "cuda": 128}  # a CPU is no quicker with more of them
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
+PLACES = {"cpu": "the CPU", "cuda": "the GPU (CUDA)"}
 FATAL = 4  # onnxruntime's log level: what it cannot do becomes our sentence, not its red lines
 INSTALL = (
     "`pip uninstall onnxruntime`, then "
     '`pip install --force-reinstall "onnxruntime-gpu[cuda,cudnn]"`'
 )
+NO_MEMORY = ("failed to allocate", "out of memory", "alloc_failed", "bad_alloc", "bad allocation")
 REMEDY = f'install an NVIDIA driver, {INSTALL}, or set device = "auto"'
 
 
@@ -44,16 +48,24 @@ class Tagger:
     key: str  # 16 hex digits of SHA-256 over model.onnx and selected_tags.csv
     device: str  # "cpu" or "cuda": what the session really runs on
     name: str  # what the person called it, for messages only
-    batch: int  # images a run
     hint: str  # why it is not on the card that is here; "" otherwise
     _session: Any = field(repr=False)
-    _channels_first: bool = field(repr=False)
+    _batch: BatchSize = field(repr=False)
+    _scaling: Scaling | None = field(repr=False)  # None: channels come last
+    _output: str = field(default="", repr=False)
+    _logits: bool = field(default=False, repr=False)
+
+    @property
+    def batch(self) -> int:
+        """Images a run, as found so far."""
+        return self._batch.size
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """RGB uint8 [n, size, size, 3] -> float32 [n, labels].
 
         Every run has `batch` images, the last filled up with white: with another number of them
-        onnxruntime may choose other kernels and round differently.
+        onnxruntime may choose other kernels and round differently. Raises DeviceError when memory
+        does not hold the smallest run.
         """
         if images.dtype != np.uint8 or images.shape[1:] != (self.size, self.size, 3):
             raise ValueError(
@@ -61,24 +73,43 @@ class Tagger:
                 f"{images.dtype} {list(images.shape)}"
             )
         rows = np.empty((len(images), len(self.labels)), np.float32)
-        for start in range(0, len(images), self.batch):
+        start = 0
+        while start < len(images):
             part = images[start : start + self.batch]
-            filled = np.full((self.batch, *images.shape[1:]), 255, np.uint8)
-            filled[: len(part)] = part
-            rows[start : start + len(part)] = self._run(filled)[: len(part)]
+            begun = time.perf_counter()
+            answers = self._answers(part, self._output)
+            if answers is None:
+                continue
+            self._batch.ran(len(part), time.perf_counter() - begun)
+            rows[start : start + len(part)] = _sigmoid(answers) if self._logits else answers
+            start += len(part)
         return rows
 
     def describe(self) -> str:
         """One line for the person: which tagger, how large, on which device."""
-        place = {"cpu": "the CPU", "cuda": "the GPU (CUDA)"}[self.device]
+        place = PLACES[self.device]
         line = f"tagger {self.name}: {len(self.labels)} labels, {self.size} px, on {place}"
         return f"{line}; {self.hint}" if self.hint else line
 
-    def _run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        values = _as_input(images, self._channels_first)
-        into, out = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
-        rows = np.asarray(self._session.run([out], {into: values})[0], dtype=np.float32)
-        return _sigmoid(rows) if self._channels_first else rows
+    def _answers(
+        self, images: npt.NDArray[np.uint8], output: str
+    ) -> npt.NDArray[np.float32] | None:
+        """What the model answers, [n, width]; None where memory ended and a smaller run may do."""
+        filled = np.full((self.batch, *images.shape[1:]), 255, np.uint8)
+        filled[: len(images)] = images
+        values = as_input(filled, self._scaling)
+        try:
+            (answers,) = self._session.run([output], {self._session.get_inputs()[0].name: values})
+        except Exception as error:  # onnxruntime's errors have no common base
+            if not any(words in str(error).lower() for words in NO_MEMORY):
+                raise
+            if self._batch.too_large():
+                return None
+            raise DeviceError(
+                f"tagger {self.name}: memory does not hold a run of {self.batch} of its images on "
+                f'{PLACES[self.device]}: close what else uses it, or set device = "cpu"'
+            ) from error
+        return np.asarray(answers[: len(images)], dtype=np.float32)
 
 
 def load(model: str | Path | Files, device: Device = "auto") -> Tagger:
@@ -92,29 +123,20 @@ def load(model: str | Path | Files, device: Device = "auto") -> Tagger:
     labels = read_labels(files.tags)
     session, hint = _session(files, device)
     used = "cuda" if CUDA in session.get_providers() else "cpu"
-    size, channels_first, fixed_batch = _input_shape(session, files.model)
-    batch = fixed_batch or BATCH[used]
+    size, channels_first, fixed = _input_shape(session, files.model)
     tagger = Tagger(
         labels=labels,
         size=size,
         key=files.key,
         device=used,
         name=files.name,
-        batch=batch,
         hint=hint,
         _session=session,
-        _channels_first=channels_first,
+        _batch=BatchSize(fixed, fixed, fixed) if fixed else BatchSize(FIRST, MOST[used]),
+        _scaling=files.scaling if channels_first else None,
     )
-    _check_output(tagger, files)
-    return tagger
-
-
-def _as_input(images: npt.NDArray[np.uint8], channels_first: bool) -> npt.NDArray[np.float32]:
-    bgr = images[..., ::-1]
-    if not channels_first:
-        return np.ascontiguousarray(bgr, np.float32)
-    scaled = (bgr.astype(np.float32) / 255 - 0.5) / 0.5
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+    output, logits = _output(tagger, files)
+    return replace(tagger, _output=output, _logits=logits)
 
 
 def _sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -200,18 +222,33 @@ def _input_shape(session: Any, path: Path) -> tuple[int, bool, int]:
     )
 
 
-def _check_output(tagger: Tagger, files: Files) -> None:
-    shape = list(tagger._session.get_outputs()[0].shape)
-    if len(shape) != 2:
+def _output(tagger: Tagger, files: Files) -> tuple[str, bool]:
+    """The output that has a number for each label, and whether that still wants a sigmoid.
+
+    Of several (some models give logits, probabilities and an embedding) probabilities are taken.
+    """
+    outputs = [one for one in tagger._session.get_outputs() if len(one.shape) == 2]
+    if not outputs:
+        shape = list(tagger._session.get_outputs()[0].shape)
         raise ModelError(
             f"{files.model} is no WD14 tagger: its output is {shape}, but [n, labels] is wanted"
         )
-    width = shape[1]
-    if not isinstance(width, int):
-        white = np.full((tagger.batch, tagger.size, tagger.size, 3), 255, np.uint8)
-        width = tagger._run(white).shape[1]
-    if width != len(tagger.labels):
+    answers = {one.name: _probed(tagger, one.name) for one in outputs}
+    fitting = {name: rows for name, rows in answers.items() if rows.shape[1] == len(tagger.labels)}
+    if not fitting:
         raise ModelError(
-            f"{files.model} gives {width} probabilities but {files.tags} lists "
-            f"{len(tagger.labels)} tags: the two are not of the same model"
+            f"{files.model} gives {answers[outputs[0].name].shape[1]} probabilities but "
+            f"{files.tags} lists {len(tagger.labels)} tags: the two are not of the same model"
         )
+    sure = [name for name, rows in fitting.items() if are_probabilities(rows)]
+    return (sure or list(fitting))[0], not sure
+
+
+def _probed(tagger: Tagger, output: str) -> npt.NDArray[np.float32]:
+    """The model's answers to the probes, [probes, width]."""
+    rows: list[npt.NDArray[np.float32]] = []
+    images = probes(tagger.size)
+    while len(rows) < len(images):
+        part = images[len(rows) : len(rows) + tagger.batch]
+        rows += list(() if (answers := tagger._answers(part, output)) is None else answers)
+    return np.stack(rows)

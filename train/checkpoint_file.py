@@ -126,8 +126,8 @@ class PickledFile:
                 found = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch raises anything here, UnpicklingError to RuntimeError
             raise ModelError(
-                f"{self.name} gives no weights ({type(error).__name__}): it is broken, or of an old"
-                " format; convert it to .safetensors"
+                f"{self.name} gives no weights: it is broken, or of an old format; convert it to"
+                " .safetensors"
             ) from error
         inner = found.get("state_dict", found) if isinstance(found, dict) else {}
         return {name: t for name, t in inner.items() if isinstance(t, torch.Tensor)}

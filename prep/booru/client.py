@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote_plus
 
 from pybooru import Danbooru
 from pybooru.exceptions import PybooruError
@@ -19,6 +20,8 @@ FILES_BURST = 4
 TAG_LIMITS = {"anonymous": 2, "restricted": 2, "member": 2, "gold": 6}  # tags in a search
 NO_TAG_LIMIT = 10**6
 MOST_ROWS = 1000  # of other indexes than posts
+MOST_NAMES = 6000  # characters of names in a request: servers refuse lines of more than 8 KiB
+CATEGORIES = {0: "general", 1: "artist", 3: "copyright", 4: "character", 5: "meta"}
 FIELDS = (
     "id,md5,file_ext,file_size,image_width,image_height,rating,score,fav_count,created_at,"
     "updated_at,parent_id,is_deleted,is_banned,source,file_url,tag_string_general,"
@@ -98,19 +101,59 @@ class BooruClient:
 
     def aliases(self, names: Collection[str]) -> dict[str, str]:
         """Return the names that took the place of those that are aliases."""
-        if not names:
-            return {}
-        asked = {
-            "search[antecedent_name_comma]": ",".join(sorted(names)),
-            "search[status]": "active",
-            "limit": MOST_ROWS,
-            "only": "antecedent_name,consequent_name",
+        found = self._relations("tag_aliases", "antecedent_name", names)
+        return dict(found)
+
+    def aliases_of(self, names: Collection[str]) -> dict[str, str]:
+        """Return the aliases whose place was taken by these names, with the one that took it."""
+        found = self._relations("tag_aliases", "consequent_name", names)
+        return dict(found)
+
+    def implications(self, names: Collection[str]) -> dict[str, set[str]]:
+        """Return what each of these tags implies directly, if anything."""
+        implied: dict[str, set[str]] = {}
+        for name, other in self._relations("tag_implications", "antecedent_name", names):
+            implied.setdefault(name, set()).add(other)
+        return implied
+
+    def categories(self, names: Collection[str]) -> dict[str, str]:
+        """Return the category of each of these tags that the site has."""
+        rows = self._rows("tags", "name", names, {"only": "id,name,category"})
+        return {
+            str(row["name"]): CATEGORIES[row["category"]]
+            for row in rows
+            if row["category"] in CATEGORIES
         }
-        rows = self._call(lambda: self._api._get("tag_aliases.json", asked))
-        try:
-            return {str(row["antecedent_name"]): str(row["consequent_name"]) for row in rows}
-        except (TypeError, KeyError):
-            raise SiteError(f"{self.site} answered something that is no list of aliases") from None
+
+    def _relations(self, index: str, key: str, names: Collection[str]) -> list[tuple[str, str]]:
+        options = {"search[status]": "active", "only": "id,antecedent_name,consequent_name"}
+        rows = self._rows(index, key, names, options)
+        return [(str(row["antecedent_name"]), str(row["consequent_name"])) for row in rows]
+
+    def _rows(
+        self, index: str, key: str, names: Collection[str], options: Mapping[str, str]
+    ) -> list[Mapping[str, Any]]:
+        """The rows of an index whose `key` is one of the names, few requests for many names."""
+        found: list[Mapping[str, Any]] = []
+        for some in _batches(sorted(names)):
+            asked: dict[str, Any] = {**options, f"search[{key}_comma]": ",".join(some)}
+            asked["limit"] = MOST_ROWS
+            while rows := self._page_of(index, asked):
+                found += rows
+                if len(rows) < MOST_ROWS:
+                    break
+                asked["page"] = f"b{min(int(row['id']) for row in rows)}"
+        return found
+
+    def _page_of(self, index: str, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        rows = self._call(lambda: self._api._get(f"{index}.json", asked))
+        wanted = set(asked["only"].split(","))
+        if not isinstance(rows, list) or not all(
+            isinstance(row, dict) and wanted <= row.keys() for row in rows
+        ):
+            what = {"tag_aliases": "aliases", "tag_implications": "implications"}.get(index, index)
+            raise SiteError(f"{self.site} answered something that is no list of {what}")
+        return rows
 
     def tag_limit(self) -> int:
         """Return how many tags this account may search for at a time."""
@@ -164,3 +207,18 @@ class BooruClient:
                 f"{self.site} answered something that is no JSON ({error}):"
                 " is it a site with Danbooru's API?"
             ) from None
+
+
+def _batches(names: Sequence[str]) -> Iterator[list[str]]:
+    """Parts of the names that each fit into one request."""
+    batch: list[str] = []
+    length = 0
+    for name in names:
+        cost = len(quote_plus(name)) + len("%2C")
+        if batch and length + cost > MOST_NAMES:
+            yield batch
+            batch, length = [], 0
+        batch.append(name)
+        length += cost
+    if batch:
+        yield batch

@@ -66,19 +66,26 @@ class Tags:
         codes = [code for code, name in enumerate(self.names) if name in wanted]
         return np.isin(self.tag, codes)
 
-    def once(self) -> "Tags":
-        """Return each tag of an image once, where it stands first, with the sources of all."""
-        key = self.image * len(self.names) + self.tag
+    def once(self, among: Bools | None = None) -> "Tags":
+        """Return each tag of an image once, where it stands first, with the sources of all.
+
+        `among`: the elements of which two may be the same; all, where it is left out.
+        """
+        places = np.arange(len(self)) if among is None else np.flatnonzero(among)
+        key = self.image[places] * len(self.names) + self.tag[places]
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.diff(key[order], prepend=-1))
         if len(starts) == len(key):
             return self
-        merged = replace(
-            self.take(order[starts]),
-            source=np.bitwise_or.reduceat(self.source[order], starts),
-            touched=np.bitwise_or.reduceat(self.touched[order], starts),
-        )
-        return merged.take(np.argsort(order[starts], kind="stable"))
+        grouped = places[order]
+        first = grouped[starts]
+        source, touched = self.source.copy(), self.touched.copy()
+        source[first] = np.bitwise_or.reduceat(source[grouped], starts)
+        touched[first] = np.bitwise_or.reduceat(touched[grouped], starts)
+        kept = np.ones(len(self), bool)
+        kept[places] = False
+        kept[first] = True
+        return replace(self, source=source, touched=touched).where(kept)
 
     def with_names(self, names: Sequence[str]) -> tuple["Tags", Ints]:
         """Return the same tags able to hold these names too, and the names' codes."""

@@ -91,10 +91,9 @@ class Rename:
         if not renamed.any():
             return tags
         after = replace(_touch(wider, renamed, bit), tag=becomes[wider.tag])
-        had = np.zeros(len(images), bool)
-        had[tags.image[renamed]] = True
-        double = had[tags.image]  # only there two may have become one
-        return joined(after.where(~double), after.where(double).once())
+        given = np.zeros(len(wider.names), bool)
+        given[codes] = True
+        return after.once(given[after.tag])  # of others no two have become one
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def fetch(
     restore
         Take back the images that were removed by hand.
     refresh
-        Only bring scores and tags of known posts up to date, and mark posts that vanished.
+        Only bring scores, tags, aliases and implications up to date, and mark posts that vanished.
     plan
         Only say what would be asked and tested, and what it would bring: posts, bytes, hours.
     json
@@ -192,9 +192,29 @@ def dedup(
 
 
 @app.command(sort_key=6)
-def tag(dir: Folder = HERE, *, changes: Changes = ()) -> None:
-    """Run every image through the tagger once and keep the probabilities."""
-    _one("tag", dir, changes)
+def tag(
+    dir: Folder = HERE, *, calibrate: Flag = False, refit: Flag = False, changes: Changes = ()
+) -> None:
+    """Run every image through the taggers once and keep the probabilities.
+
+    Parameters
+    ----------
+    calibrate
+        Fit a threshold to each tag by the booru's own tags, and show what that changes. The fit is
+        kept; captions go by it with calibrated = true in [tag].
+    refit
+        Fit the thresholds anew.
+    """
+    from prep.tag import tag
+
+    _one("tag", dir, changes, lambda dataset: tag(dataset, calibrate=calibrate, refit=refit))
+    if calibrate or refit:
+        from prep.cli import thresholds
+        from prep.dataset import Dataset
+        from schemas.tables import THRESHOLDS
+
+        dataset = Dataset.open(dir, changes)
+        thresholds.show(dataset.table(THRESHOLDS), dataset.recipe.tag)
 
 
 @app.command(sort_key=7)
@@ -276,6 +296,37 @@ def edit(
             command.back_or_forth(folder, count, back=undo)
         return
     command.edit(dir, query, wanted, dry_run=dry_run)
+
+
+@app.command(sort_key=7.7)
+def lint(
+    dir: Folder = HERE,
+    *,
+    fix: Flag = False,
+    only: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False)] = (),
+    json: Flag = False,
+    changes: Changes = (),
+) -> int:
+    """Say what is amiss in captions and regularization images, and which rule mends it.
+
+    Exit status 1 where something is left to mend, 0 where nothing is.
+
+    Parameters
+    ----------
+    fix
+        Write the rules into prep.toml, whose comments stay; those of what is only worth knowing
+        (·) where --only names it.
+    only
+        Findings of this name alone, such as "people removed"; several times for several.
+    json
+        Print one JSON object, and nothing else, on stdout.
+    """
+    from prep.cli.lint import as_json, check, show
+    from prep.dataset import Dataset
+
+    result = check(Dataset.open(dir, changes), fix=fix, only=only)
+    print(as_json(result)) if json else show(result)
+    return result.status
 
 
 @app.command(sort_key=8)

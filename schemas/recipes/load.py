@@ -54,13 +54,21 @@ def load_prep(path: Path, changes: Sequence[str] = ()) -> PrepRecipe:
     return _load(path, PrepRecipe, changes)
 
 
+def read_prep(path: Path, text: str) -> PrepRecipe:
+    """Read what is to become the text of prep.toml at `path`. Raises RecipeError."""
+    return _read(path, text, PrepRecipe, ())
+
+
 def load_train(path: Path, changes: Sequence[str] = ()) -> TrainRecipe:
     """Read train.toml. `changes` are `key.key=value` over it. Raises RecipeError."""
     return _load(path, TrainRecipe, changes)
 
 
 def _load(path: Path, kind: type[Recipe], changes: Sequence[str]) -> Recipe:
-    text = _text(path)
+    return _read(path, _text(path), kind, changes)
+
+
+def _read(path: Path, text: str, kind: type[Recipe], changes: Sequence[str]) -> Recipe:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

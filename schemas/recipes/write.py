@@ -39,11 +39,12 @@ def _table(
         elif _sections(value):
             inner += ["", *([f"# {field.description}"] if comments and field.description else [])]
             inner += [f"[{'.'.join(path)}]"]
-            inner += [f"{_key(k)} = {inline(part)}" for k, part in value.items()]
+            inner += [f"{inline_key(k)} = {inline(part)}" for k, part in value.items()]
         else:
             lines += _line(key, value, field, comments)
     lines += [
-        f"{_key(key)} = {inline_value(value)}" for key, value in (section.model_extra or {}).items()
+        f"{inline_key(key)} = {inline_value(value)}"
+        for key, value in (section.model_extra or {}).items()
     ]
     return lines + inner
 
@@ -56,7 +57,7 @@ def _header(path: tuple[str, ...], section: Section, comments: bool) -> list[str
 
 def _line(key: str, value: Any, field: FieldInfo, comments: bool) -> list[str]:
     """The key with its comment behind it, or above it where there is no room behind."""
-    line = f"{_key(key)} = {inline_value(value)}"
+    line = f"{inline_key(key)} = {inline_value(value)}"
     if not (comments and field.description):
         return [line]
     comment = f"# {' '.join(field.description.split())}"
@@ -85,7 +86,9 @@ def inline_value(value: Any) -> str:
         case int() | float():
             return repr(value)
         case Mapping():
-            inside = ", ".join(f"{_key(str(k))} = {inline_value(v)}" for k, v in value.items())
+            inside = ", ".join(
+                f"{inline_key(str(k))} = {inline_value(v)}" for k, v in value.items()
+            )
             return f"{{ {inside} }}" if inside else "{}"
         case _:
             return f"[{', '.join(map(inline_value, value))}]"
@@ -96,6 +99,7 @@ def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _key(key: str) -> str:
+def inline_key(key: str) -> str:
+    """Return a key as TOML writes it: bare where that is possible, else in quotes."""
     bare = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
     return key if bare else _string(key)

@@ -35,7 +35,7 @@ from prep.demo.drawing import draw
 from prep.demo.portrait import sample
 from prep.hamming import near_any, stars
 from prep.hashes import HASHED_SIZE, hash_one
-from prep.likeness import SIDE, Likeness
+from prep.likeness import Likeness
 from taggers.images import read
 
 BIAS = 0.5  # of a bit, in standard deviations; drawings show half of that
@@ -81,13 +81,12 @@ def dedup(paths: list[Path], bits: int) -> None:
     """What the stage does with files: hash all, then group them."""
     rows = in_threads(lambda path: hash_one(path.name, path), paths)
     hashes = np.array([row["phash"] for row in rows], np.uint64)
-    pixels = np.frombuffer(b"".join(row["small"] for row in rows), np.uint8)
-    likeness = pixels.reshape(-1, SIDE, SIDE, 3)
+    smalls = [row["small"] for row in rows]
 
     def judge(places: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         row = np.zeros(len(hashes), np.int64)
         row[places] = np.arange(len(places))
-        small = Likeness.of(likeness[places])
+        small = Likeness.of([smalls[place] for place in places.tolist()])
         return lambda first, second: small.alike(row[first], row[second])
 
     stars(hashes, bits, judge=judge)

@@ -3,9 +3,9 @@
     python tests/bench/bench_dedup_recall.py [--drawings N] [--bits N] [--seed N]
 
 Each drawing is saved as PNG; its copies and its variants are saved as JPEG, hashed from the files
-as `prep dedup` does, and compared with it. Pictures without structure are compared each with each
-of their kind. Prints a table in Markdown: how many pairs are near by pHash alone, and how many are
-duplicates, which must look alike as well.
+as `prep dedup` does, and compared with it; a variant that shows no difference is none. Pictures
+without structure are compared each with each of their kind. Prints a table in Markdown: how many
+pairs are near by pHash alone, and how many are duplicates, which must look alike as well.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from prep.demo.drawing import draw
 from prep.demo.portrait import SLOTS, Portrait, sample
 from prep.hashes import hash_one
-from prep.likeness import SIDE, Likeness
+from prep.likeness import Likeness
 
 WIDTH, HEIGHT = 480, 640
 # Display P3 from sRGB, linear: what a wide-gamut file shows where its profile is ignored
@@ -43,6 +43,8 @@ def main() -> None:
             drawing = draw(portrait, WIDTH, HEIGHT)
             base = hashed(drawing, Path(scratch) / "base.png")
             for name, other in (*copies(drawing), *variants(portrait, drawing, rng)):
+                if other == drawing and name.startswith("variant"):
+                    continue  # the eyes are shut: it is no variant
                 one = hashed(other, Path(scratch) / "other.jpg")
                 pairs.setdefault(name, []).append(compared(base, one))
         for name, pictures in structureless(random.Random(given.seed), given.drawings):
@@ -58,8 +60,7 @@ def hashed(picture: Image.Image, path: Path) -> dict[str, object]:
 
 def compared(one: dict[str, object], other: dict[str, object]) -> tuple[int, bool]:
     """Bits between two hashes, and whether the small pictures are alike."""
-    pixels = np.frombuffer(one["small"] + other["small"], np.uint8)  # type: ignore[operator]
-    likeness = Likeness.of(pixels.reshape(2, SIDE, SIDE, 3))
+    likeness = Likeness.of([one["small"], other["small"]])  # type: ignore[list-item]
     alike = likeness.alike(np.array([0]), np.array([1]))
     return (one["phash"] ^ other["phash"]).bit_count(), bool(alike[0])  # type: ignore[operator]
 

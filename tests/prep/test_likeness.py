@@ -11,7 +11,7 @@ from PIL import Image
 
 from prep.demo.drawing import draw
 from prep.demo.portrait import Portrait, sample
-from prep.likeness import SIDE, Likeness, small
+from prep.likeness import Likeness, small
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,7 @@ def drawing(portrait: Portrait) -> Image.Image:
 
 
 def likeness(*pictures: Image.Image) -> Likeness:
-    pixels = np.frombuffer(b"".join(map(small, pictures)), np.uint8)
-    return Likeness.of(pixels.reshape(-1, SIDE, SIDE, 3))
+    return Likeness.of([small(picture) for picture in pictures])
 
 
 def alike(one: Image.Image, other: Image.Image) -> bool:
@@ -51,6 +50,13 @@ def test_other_hair_or_clothes_do_not(portrait: Portrait, drawing: Image.Image) 
     assert not alike(drawing, Image.merge("HSV", (turned, *rest)).convert("RGB"))
 
 
+def test_another_expression_or_colour_of_eyes_does_not(portrait: Portrait) -> None:
+    one = replace(portrait, expression="smile", eye_color="blue_eyes")
+    smiling = draw(one, 240, 320)
+    assert not alike(smiling, draw(replace(one, expression="open_mouth"), 240, 320))
+    assert not alike(smiling, draw(replace(one, eye_color="red_eyes"), 240, 320))
+
+
 def test_plain_pictures_look_alike_only_in_one_colour() -> None:
     red, crimson, blue = (Image.new("RGB", (9, 9), name) for name in ("red", "#fa0404", "blue"))
     assert alike(red, crimson)
@@ -67,10 +73,10 @@ def test_nothing_is_compared_without_complaint() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_the_rough_look_never_rejects_what_the_close_one_accepts(seed: int, noise: int) -> None:
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (6, 4, 4, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    coarse = rng.integers(0, 256, (6, 4, 4, 3), np.uint8).repeat(16, axis=1).repeat(16, axis=2)
     faded = coarse.mean(axis=3, keepdims=True) * 0.2 + coarse * 0.8
     noisy = np.clip(faded + rng.normal(0, noise, coarse.shape), 0, 255).astype(np.uint8)
-    both = Likeness.of(np.concatenate([coarse, noisy]))
+    both = likeness(*map(Image.fromarray, (*coarse, *noisy)))
     first, second = np.arange(6), np.arange(6, 12)
     closely = both._closely(first, second)
     assert (both._roughly(first, second) | ~closely).all()

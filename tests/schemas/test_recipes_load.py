@@ -289,6 +289,15 @@ def test_faults_of_prep_toml(tmp_path: Path, text: str, sentence: str) -> None:
         ("", 'train.toml: "model" must be given'),
         ("[model]\n", 'train.toml line 1: "model.path" must be given'),
         (
+            MODEL + "zero_terminal_snr = true\n",
+            'train.toml line 1: model: zero_terminal_snr needs prediction = "v": where all is'
+            " noise, to predict the noise says nothing of the picture",
+        ),
+        (
+            MODEL + 'kind = "sd2"\n',
+            'train.toml line 3: "model.kind" is "sd2"; it can be "", "sd15" or "sdxl"',
+        ),
+        (
             MODEL + "[latents]\nmin = 600\n",
             "train.toml line 3: latents: min 600, resolution 512 and max 2048"
             " must stand in this order",

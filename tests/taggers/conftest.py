@@ -13,7 +13,7 @@ MakeTagger = Callable[..., Path]
 
 
 def channel_means(
-    size: int = 8, channels_first: bool = False, scale: float = 1.0, batch: int | str = "n"
+    size: int = 8, channels_first: bool = False, scale: float = 1 / 255, batch: int | str = "n"
 ) -> onnx.ModelProto:
     """[n, size, size, 3] or [n, 3, size, size] -> each channel's mean times `scale`: [n, 3]."""
     shape = [batch, 3, size, size] if channels_first else [batch, size, size, 3]
@@ -46,6 +46,47 @@ def convolution(size: int, labels: int, seed: int = 0) -> onnx.ModelProto:
         helper.make_node("Sigmoid", ["g"], ["output"]),
     ]
     return model(nodes, constants, ["n", size, size, 3], ["n", labels])
+
+
+def with_sigmoid(network: onnx.ModelProto, keep_logits: bool = False) -> onnx.ModelProto:
+    """The same with a sigmoid as its end; or with logits, probabilities and an embedding."""
+    graph = network.graph
+    graph.node.append(helper.make_node("Sigmoid", ["output"], ["sure"]))
+    graph.output.append(helper.make_tensor_value_info("sure", TensorProto.FLOAT, ["n", 3]))
+    if keep_logits:
+        graph.node.append(helper.make_node("Concat", ["output", "sure"], ["embedding"], axis=1))
+        graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 6]))
+    else:
+        del graph.output[0]
+    return network
+
+
+def hungry(most: int) -> onnx.ModelProto:
+    """Answers 0.5, and wants more memory than there is for more than `most` images a run.
+
+    Beyond `most` a vector of 2^44 floats is made, 64 tebibytes.
+    """
+    numbers = {"most": most, "zero": 0, "one": 1, "two": 2, "bits": 40, "least": 4, "half": 0.5}
+    constants = {name: np.array(value, np.float32) for name, value in numbers.items()}
+    constants |= {"first": np.array([0], np.int64), "axes": np.array([1, 2], np.int64)}
+    nodes = [
+        helper.make_node("Shape", ["input"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["images"]),
+        helper.make_node("Cast", ["images"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["count", "most"], ["over"]),
+        helper.make_node("Max", ["over", "zero"], ["beyond"]),
+        helper.make_node("Min", ["beyond", "one"], ["is_beyond"]),
+        helper.make_node("Mul", ["is_beyond", "bits"], ["more"]),
+        helper.make_node("Add", ["more", "least"], ["power"]),
+        helper.make_node("Pow", ["two", "power"], ["size"]),
+        helper.make_node("Cast", ["size"], ["length"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["length"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["nothing"], keepdims=0),
+        helper.make_node("ReduceMean", ["input", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["gone"]),
+        helper.make_node("Add", ["gone", "half"], ["output"]),
+    ]
+    return model(nodes, constants, ["n", 8, 8, 3], ["n", 3])
 
 
 def model(
@@ -85,4 +126,5 @@ def make_tagger(tmp_path: Path) -> MakeTagger:
 
 @pytest.fixture
 def networks() -> dict[str, Callable[..., onnx.ModelProto]]:
-    return {"channel_means": channel_means, "convolution": convolution, "model": model}
+    made = (channel_means, convolution, with_sigmoid, hungry, model)
+    return {one.__name__: one for one in made}

@@ -106,7 +106,7 @@ def test_what_is_neither_folder_nor_hub_id_says_what_would_be(tmp_path: Path) ->
         )
 
 
-def test_a_hub_id_downloads_the_two_files_once(hub: Hub) -> None:
+def test_a_hub_id_downloads_its_files_once(hub: Hub) -> None:
     hub.files = {"model.onnx": b"onnx", "selected_tags.csv": b"tags", "other.bin": b"x"}
     files = locate(REPOSITORY)
     assert (files.model.read_bytes(), files.tags.read_bytes()) == (b"onnx", b"tags")
@@ -115,10 +115,33 @@ def test_a_hub_id_downloads_the_two_files_once(hub: Hub) -> None:
     assert {path.rpartition("/")[2] for path in hub.requests if REPOSITORY in path} == {
         "model.onnx",
         "selected_tags.csv",
+        "config.json",  # asked for, and not there
     }
+    assert files.config is None
     hub.refusal = (404, "RepoNotFound")
     assert locate(REPOSITORY) == files
     assert len(hub.requests) == asked
+
+
+def test_a_config_comes_with_the_model_and_is_never_asked_for_alone(hub: Hub) -> None:
+    hub.files = {"model.onnx": b"onnx", "selected_tags.csv": b"tags", "config.json": b"{}"}
+    files = locate(REPOSITORY)
+    assert files.config is not None
+    assert files.config.read_bytes() == b"{}"
+    files.config.unlink()
+    asked = len(hub.requests)
+    assert locate(REPOSITORY).config is None
+    assert len(hub.requests) == asked
+
+
+def test_a_config_is_part_of_the_key_where_it_changes_what_is_read(make_tagger: Callable) -> None:
+    folder = make_tagger()
+    key = locate(folder).key
+    config = folder / "config.json"
+    config.write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}')
+    assert locate(folder).key == key
+    config.write_text('{"mean": [0.4, 0.4, 0.4], "channels": "rgb"}')
+    assert locate(folder).key != key
 
 
 def test_a_repository_that_is_not_there(hub: Hub) -> None:

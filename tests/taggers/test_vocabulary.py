@@ -45,6 +45,20 @@ def test_labels_come_in_file_order_by_category_number_float_ids_accepted(tmp_pat
     )
 
 
+def test_an_early_vocabulary_loads_with_its_kaomoji_quotes_and_an_empty_row(tmp_path: Path) -> None:
+    rows = (
+        "9999999,general,9,807858", "9999998,sensitive,9,3771700", "470575,1girl,0,4225150",
+        "10960,>_<,0,16254", "614235,|_|,0,1103", ",,,", '612924,don\'t_say_"lazy",0,1048',
+        "421663,^_^,0,55215", "1414486,red_mittens,0,625",
+    )  # fmt: skip
+    path = written(tmp_path, "\r\n".join(["tag_id,name,category,count", *rows]))
+    names = ("general", "sensitive", "1girl", ">_<", "|_|", "", 'don\'t_say_"lazy"', "^_^")
+    labels = read_labels(path)
+    assert tuple(label.name for label in labels) == (*names, "red_mittens")
+    kinds = ["rating", "rating", "general", "general", "general", "", *["general"] * 3]
+    assert [label.category for label in labels] == kinds
+
+
 def test_windows_line_ends_a_byte_order_mark_and_quoted_names_are_read(tmp_path: Path) -> None:
     text = '\ufefftag_id,name,category,count\r\n1,"a,b",0,2\r\n2,"say_""hi""",0,2\r\n'
     assert [label.name for label in read_labels(written(tmp_path, text))] == ["a,b", 'say_"hi"']

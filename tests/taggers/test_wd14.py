@@ -1,6 +1,7 @@
 """Real onnxruntime sessions: what reaches the model in which channel; wrong files of all kinds."""
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,10 @@ def orange(count: int = 1, size: int = 8) -> np.ndarray:
     return np.full((count, size, size, 3), ORANGE, np.uint8)
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
 def message(folder: Path, device: str = "cpu") -> str:
     with pytest.raises(ModelError) as caught:
         load(folder, device)
@@ -38,7 +43,7 @@ def test_the_wd14_export_gets_bgr_0_to_255_and_its_output_is_kept(make_tagger: C
     assert tagger.size == 8
     got = tagger.probabilities(orange())
     assert got.dtype == np.float32
-    assert got.tolist() == [[10.0, 100.0, 250.0]]
+    assert got * 255 == pytest.approx(np.array([[10.0, 100.0, 250.0]]), abs=1e-3)
 
 
 def test_the_timm_export_gets_normalised_bgr_and_a_sigmoid(
@@ -46,7 +51,79 @@ def test_the_timm_export_gets_normalised_bgr_and_a_sigmoid(
 ) -> None:
     tagger = load(make_tagger(networks["channel_means"](channels_first=True, scale=5.0)), "cpu")
     logits = 5 * (np.array(ORANGE[::-1]) / 255 - 0.5) / 0.5
-    assert tagger.probabilities(orange())[0] == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
+    assert tagger.probabilities(orange())[0] == pytest.approx(sigmoid(logits), abs=1e-6)
+
+
+def test_a_config_beside_the_timm_export_says_how_pixels_are_scaled(
+    make_tagger: Callable, networks: Networks
+) -> None:
+    folder = make_tagger(networks["channel_means"](channels_first=True, scale=2.0))
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    config = folder / "config.json"
+    config.write_text(json.dumps({"pretrained_cfg": {"mean": mean, "std": std}}))
+    assert message(folder) == (
+        f"{config} names a mean and std that are not WD14's, but not the order of colours: "
+        'add "channels": "rgb" to it, or "bgr", as the model\'s page says'
+    )
+    for channels, pixel in (("rgb", ORANGE), ("bgr", ORANGE[::-1])):
+        config.write_text(json.dumps({"mean": mean, "std": std, "channels": channels}))
+        wanted = sigmoid(2 * (np.array(pixel) / 255 - mean) / std)
+        assert load(folder, "cpu").probabilities(orange())[0] == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"mean": 0.5}', '{"std": ["a", 1, 1]}', '{"mean": [1]}']
+)
+def test_a_config_that_is_none_is_told(
+    make_tagger: Callable, networks: Networks, text: str
+) -> None:
+    folder = make_tagger(networks["channel_means"](channels_first=True))
+    (folder / "config.json").write_text(text)
+    assert message(folder) == (
+        f"{folder / 'config.json'} is no timm config: mean and std are to be three numbers each; "
+        "download it again, or remove it where the model is one of WD14's"
+    )
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_probabilities_are_told_from_logits_whatever_the_layout(
+    make_tagger: Callable, networks: Networks, channels_first: bool
+) -> None:
+    scale = 3.0 if channels_first else 0.01
+    plain = networks["channel_means"](channels_first=channels_first, scale=scale)
+    logits = load(make_tagger(plain, name="logits"), "cpu")
+    sure = load(make_tagger(networks["with_sigmoid"](plain), name="probabilities"), "cpu")
+    got = sure.probabilities(orange())
+    assert got.max() > 0.9
+    assert logits.probabilities(orange()) == pytest.approx(got)
+
+
+def test_of_several_outputs_the_probabilities_of_the_labels_are_taken(
+    make_tagger: Callable, networks: Networks
+) -> None:
+    network = networks["with_sigmoid"](networks["channel_means"](scale=0.01), keep_logits=True)
+    assert [one.name for one in network.graph.output] == ["output", "sure", "embedding"]
+    got = load(make_tagger(network), "cpu").probabilities(orange())[0]
+    assert got == pytest.approx(sigmoid(np.array(ORANGE[::-1]) * 0.01), abs=1e-6)
+
+
+def test_a_run_that_memory_does_not_hold_is_halved(
+    make_tagger: Callable, networks: Networks
+) -> None:
+    tagger = load(make_tagger(networks["hungry"](most=2)), "cpu")
+    assert tagger.batch == 2
+    assert tagger.probabilities(orange(5)).tolist() == [[0.5, 0.5, 0.5]] * 5
+
+
+def test_memory_that_does_not_hold_one_image_is_a_device_error(
+    make_tagger: Callable, networks: Networks
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        load(make_tagger(networks["hungry"](most=0)), "cpu")
+    assert str(caught.value) == (
+        "tagger tiny: memory does not hold a run of 1 of its images on the CPU: "
+        'close what else uses it, or set device = "cpu"'
+    )
 
 
 def test_logits_far_from_zero_do_not_overflow(make_tagger: Callable, networks: Networks) -> None:
@@ -78,7 +155,8 @@ def test_a_model_made_for_one_image_at_a_time_gets_one(
 ) -> None:
     tagger = load(make_tagger(networks["channel_means"](batch=1)), "cpu")
     assert tagger.batch == 1
-    assert tagger.probabilities(orange(3)).tolist() == [[10.0, 100.0, 250.0]] * 3
+    wanted = np.array([[10.0, 100.0, 250.0]] * 3) / 255
+    assert tagger.probabilities(orange(3)) == pytest.approx(wanted)
 
 
 def test_the_key_is_the_bytes_and_neither_path_nor_name(make_tagger: Callable) -> None:

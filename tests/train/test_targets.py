@@ -18,61 +18,6 @@ from train.targets import Target, expected_modules, find_targets
 Networks = tuple[Any, list[Any]]
 
 
-@pytest.fixture(scope="module")
-def sd15() -> Networks:
-    """SD1.5 as its published config.json files describe it, without weights."""
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=64,
-            cross_attention_dim=768,
-            attention_head_dim=8,
-            block_out_channels=(320, 640, 1280, 1280),
-            layers_per_block=2,
-        )
-        return unet, [CLIPTextModel(text)]
-
-
-@pytest.fixture(scope="module")
-def sdxl() -> Networks:
-    """SDXL base 1.0 as its published config.json files describe it, without weights."""
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    first = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
-    second = CLIPTextConfig(
-        hidden_size=1280,
-        intermediate_size=5120,
-        num_hidden_layers=32,
-        num_attention_heads=20,
-        projection_dim=1280,
-        hidden_act="gelu",
-    )
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=128,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(320, 640, 1280),
-            layers_per_block=2,
-            cross_attention_dim=2048,
-            attention_head_dim=(5, 10, 20),
-            transformer_layers_per_block=(1, 2, 10),
-            use_linear_projection=True,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-        )
-        return unet, [CLIPTextModel(first), CLIPTextModelWithProjection(second)]
-
-
 def named(networks: Networks, architecture: Architecture, conv: bool = False) -> list[Target]:
     return find_targets(architecture, *networks, conv=conv)
 
@@ -86,8 +31,8 @@ def meta_lora(architecture: Architecture, networks: Networks, where: str) -> Ada
         return attach_lora(architecture, *networks, dim=16, alpha=4.0, where=where, seed=0)
 
 
-def test_sd15_has_192_and_72_modules_under_the_names_of_the_ecosystem(sd15: Networks) -> None:
-    targets = named(sd15, SD15)
+def test_sd15_has_192_and_72_modules_under_the_names_of_the_ecosystem(real_sd15: Networks) -> None:
+    targets = named(real_sd15, SD15)
     assert count(targets, "lora_unet_") == 192
     assert count(targets, "lora_te_text_model_encoder_layers_") == 72
     assert len(targets) == 264
@@ -104,9 +49,9 @@ def test_sd15_has_192_and_72_modules_under_the_names_of_the_ecosystem(sd15: Netw
 
 
 def test_sdxl_has_722_and_72_and_192_modules_under_the_names_of_the_ecosystem(
-    sdxl: Networks,
+    real_sdxl: Networks,
 ) -> None:
-    targets = named(sdxl, SDXL)
+    targets = named(real_sdxl, SDXL)
     assert count(targets, "lora_unet_") == 722
     assert count(targets, "lora_te1_text_model_encoder_layers_") == 72
     assert count(targets, "lora_te2_text_model_encoder_layers_") == 192
@@ -123,9 +68,9 @@ def test_sdxl_has_722_and_72_and_192_modules_under_the_names_of_the_ecosystem(
 
 
 def test_with_convolutions_the_unets_have_278_and_788_modules(
-    sd15: Networks, sdxl: Networks
+    real_sd15: Networks, real_sdxl: Networks
 ) -> None:
-    small, large = named(sd15, SD15, conv=True), named(sdxl, SDXL, conv=True)
+    small, large = named(real_sd15, SD15, conv=True), named(real_sdxl, SDXL, conv=True)
     assert count(small, "lora_unet_") == 278
     assert count(large, "lora_unet_") == 788
     assert {
@@ -147,16 +92,16 @@ def test_with_convolutions_the_unets_have_278_and_788_modules(
     assert not {"conv_shortcut", "time_emb_proj"} & wide
 
 
-def test_dim_16_on_chosen_blocks_has_the_known_size(sd15: Networks) -> None:
-    adapter = meta_lora(SD15, sd15, "IN04-07,OUT03-06,TE")
+def test_dim_16_on_chosen_blocks_has_the_known_size(real_sd15: Networks) -> None:
+    adapter = meta_lora(SD15, real_sd15, "IN04-07,OUT03-06,TE")
     names = list(adapter.layers)
     assert sum(name.startswith("lora_unet_") for name in names) == 84
     assert sum(name.startswith("lora_te_") for name in names) == 72
     assert sum(weight.numel() for weight in adapter.parameters()) == 6_430_720
 
 
-def test_shapes_are_those_of_the_files(sd15: Networks, sdxl: Networks) -> None:
-    tensors = meta_lora(SD15, sd15, "IN01").tensors()
+def test_shapes_are_those_of_the_files(real_sd15: Networks, real_sdxl: Networks) -> None:
+    tensors = meta_lora(SD15, real_sd15, "IN01").tensors()
     conv, linear = (
         f"lora_unet_down_blocks_0_attentions_0_{part}"
         for part in ("proj_in", "transformer_blocks_0_ff_net_0_proj")
@@ -166,7 +111,7 @@ def test_shapes_are_those_of_the_files(sd15: Networks, sdxl: Networks) -> None:
     assert tensors[f"{linear}.lora_down.weight"].shape == (16, 320)
     assert tensors[f"{linear}.lora_up.weight"].shape == (2560, 16)
     assert tensors[f"{linear}.alpha"].shape == ()
-    large = meta_lora(SDXL, sdxl, "IN07").tensors()
+    large = meta_lora(SDXL, real_sdxl, "IN07").tensors()
     middle = "lora_unet_input_blocks_7_1_proj_in"
     assert large[f"{middle}.lora_down.weight"].shape == (16, 1280)
 
@@ -176,27 +121,27 @@ def test_every_module_has_one_name_and_lies_in_a_block_of_its_architecture(
     kind: Any, request: pytest.FixtureRequest
 ) -> None:
     architecture = ARCHITECTURES[kind]
-    targets = named(request.getfixturevalue(kind), architecture, conv=True)
+    targets = named(request.getfixturevalue(f"real_{kind}"), architecture, conv=True)
     assert len({target.name for target in targets}) == len(targets)
     assert {target.block for target in targets} == set(architecture.blocks) - {"IN00"}
-    flat = {t.block for t in named(request.getfixturevalue(kind), architecture)}
+    flat = {t.block for t in named(request.getfixturevalue(f"real_{kind}"), architecture)}
     assert flat == {"TE", *architecture.attention}
 
 
-def test_sgm_names_are_those_that_diffusers_converts_back(sdxl: Networks) -> None:
+def test_sgm_names_are_those_that_diffusers_converts_back(real_sdxl: Networks) -> None:
     """diffusers' own converter of single files, on weights under our names."""
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     dotted = {
         f"model.diffusion_model.{sgm_path(target.name.removeprefix('lora_unet_'))}.{kind}": weight
-        for target in named(sdxl, SDXL, conv=True)
+        for target in named(real_sdxl, SDXL, conv=True)
         for kind, weight in target.base.named_parameters()
         if target.name.startswith("lora_unet_")
     }
-    first = sdxl[0].conv_in.named_parameters()
+    first = real_sdxl[0].conv_in.named_parameters()
     dotted |= {f"model.diffusion_model.input_blocks.0.0.{kind}": weight for kind, weight in first}
     back = convert_ldm_unet_checkpoint(dotted, {"layers_per_block": 2})
-    weights = dict(sdxl[0].named_parameters())
+    weights = dict(real_sdxl[0].named_parameters())
     assert sum(key.endswith(".weight") for key in back) == 788 + 1
     assert all(weights[key] is back[key] for key in back)
 
@@ -221,8 +166,8 @@ def test_a_model_that_lacks_modules_is_refused(model: Path) -> None:
         find_targets(SD15, unet, text)
 
 
-def test_counts_follow_the_configuration_alone(sdxl: Networks) -> None:
-    unet, text = sdxl
+def test_counts_follow_the_configuration_alone(real_sdxl: Networks) -> None:
+    unet, text = real_sdxl
     counts = expected_modules(unet.config, [encoder.config.to_dict() for encoder in text])
     assert counts["IN04"] == 22
     assert counts["IN07"] == counts["M00"] == counts["OUT02"] == 102

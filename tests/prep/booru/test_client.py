@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_what_is_no_count_is_told(server: Any, answer: Any, body: bytes) -> None
 
 def test_aliases_are_asked_for_at_once(server: Any, answer: Any) -> None:
     server.answers = [
-        answer(body=b'[{"antecedent_name": "wink", "consequent_name": "one_eye_closed"}]')
+        answer(body=b'[{"id": 1, "antecedent_name": "wink", "consequent_name": "one_eye_closed"}]')
     ]
     client = client_of(server.url)
     assert client.aliases(set()) == {}
@@ -119,6 +120,43 @@ def test_what_is_no_list_of_aliases_is_told(server: Any, answer: Any) -> None:
     with pytest.raises(SiteError) as told:
         client_of(server.url).aliases(["wink"])
     assert str(told.value) == f"{server.url} answered something that is no list of aliases"
+
+
+def test_many_names_are_few_requests_and_every_page_is_read(
+    server: Any, answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 300)
+    graph = {f"tag_({n})": [f"up_{n}", f"up_{n % 7}"] for n in range(900)}
+    edges = [(name, up) for name, ups in graph.items() for up in sorted(set(ups))]
+    rows = [
+        {"id": n, "antecedent_name": name, "consequent_name": up}
+        for n, (name, up) in enumerate(edges, 1)
+    ]
+
+    def reply(asked: Any) -> Any:
+        names = set(asked.query["search[antecedent_name_comma]"].split(","))
+        below = int(asked.query.get("page", "b9999999")[1:])
+        found = [row for row in rows if row["antecedent_name"] in names and row["id"] < below]
+        return answer(body=json.dumps(found[::-1][: int(asked.query["limit"])]).encode())
+
+    server.answers = reply
+    told = client_of(server.url).implications({*graph, "hat"})
+    assert told == {name: set(ups) for name, ups in graph.items()}
+    batches = {asked.query["search[antecedent_name_comma]"] for asked in server.asked}
+    assert len(batches) == 3
+    assert {asked.path for asked in server.asked} == {"/tag_implications.json"}
+    assert all(len(quote_plus(names)) <= 6000 for names in batches)
+
+
+def test_categories_come_in_words(server: Any, answer: Any) -> None:
+    server.answers = [
+        answer(
+            body=b'[{"id": 1, "name": "azusa", "category": 4},'
+            b' {"id": 2, "name": "x", "category": 9}]'
+        )
+    ]
+    assert client_of(server.url).categories(["azusa", "x"]) == {"azusa": "character"}
+    assert server.asked[0].query["search[name_comma]"] == "azusa,x"
 
 
 @pytest.mark.parametrize(

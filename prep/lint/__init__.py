@@ -1,0 +1,1 @@
+"""What is amiss in captions and regularization images: one small file for each kind of finding."""
