@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prep.cli.lint import words_of
 from prep.dataset import Dataset
+from prep.lint.finding import Finding
+from prep.lint.lint import lint
 from prep.report.grid import Column, Grid
 from prep.report.page import page
 from prep.report.run import Run, find_run
 from schemas.errors import DeviceError, KirokuError
 from schemas.files import fingerprint, sha256_of, write_text
 from schemas.progress import say, task
+from schemas.tables import CAPTIONS
 
 STRENGTHS = (0.5, 0.75, 1.0)  # of the last adapter; earlier ones are drawn at 1
 PAGE = "report.html"
@@ -25,8 +29,19 @@ def report(dataset: Dataset, run_folder: Path | None = None, *, draw: bool = Tru
     run = find_run(dataset, run_folder)
     shown, why = _grid(dataset, run, draw)
     path = dataset.root / PAGE
-    write_text(path, page(dataset, run, shown, why))
+    write_text(path, page(dataset, run, shown, why, _found(dataset)))
     return path
+
+
+def _found(dataset: Dataset) -> list[Finding] | None:
+    """What lint finds; None where there are no captions yet."""
+    if not dataset.path_of(CAPTIONS).is_file():
+        return None
+    try:
+        return lint(dataset, *words_of(dataset))[1]
+    except KirokuError as error:
+        say(f"report: captions are not looked at: {error}")
+        return None
 
 
 def _grid(dataset: Dataset, run: Run | None, draw: bool) -> tuple[Grid | None, str]:

@@ -1,17 +1,22 @@
 """The whole page: head, then the sections as the chain runs. Nothing in it asks for anything."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prep import seals
 from prep.caption import before_rules, collapsed
 from prep.dataset import Dataset
+from prep.lint.finding import Finding
+from prep.report.buckets import buckets
 from prep.report.captions import captions
 from prep.report.drops import fetched
 from prep.report.evaluation import evaluation
+from prep.report.findings import findings
 from prep.report.frequencies import tags
 from prep.report.funnel import described, funnel, levels, sets_table
 from prep.report.grid import Grid, grid
 from prep.report.html import Html, element, legend, marked, missing, section, together
+from prep.report.pairs import cooccurrence
 from prep.report.pictures import Images
 from prep.report.run import Run
 from prep.report.training import training
@@ -21,16 +26,26 @@ STYLE = Path(__file__).parent / "page.css"
 NAV = {
     "fetched": "fetched",
     "tags": "tags",
+    "pairs": "pairs",
     "captions": "captions",
+    "lint": "amiss",
+    "buckets": "buckets",
     "training": "training",
     "grid": "pictures",
     "evaluation": "read back",
 }
 
 
-def page(dataset: Dataset, run: Run | None, shown: Grid | None, why_no_grid: str = "") -> str:
+def page(
+    dataset: Dataset,
+    run: Run | None,
+    shown: Grid | None,
+    why_no_grid: str = "",
+    found: Sequence[Finding] | None = None,
+) -> str:
     """Return the page of a dataset as far as it has come.
 
+    `found`: what lint finds; None where there are no captions.
     `shown`: the run's pictures; without them `why_no_grid` says what is wanted.
     """
     images = Images.of(dataset)
@@ -40,6 +55,8 @@ def page(dataset: Dataset, run: Run | None, shown: Grid | None, why_no_grid: str
             "main",
             fetched(dataset, images),
             _tags_and_captions(dataset, images),
+            findings(found),
+            buckets(dataset),
             training(run),
             grid(shown, why_no_grid),
             evaluation(run),
@@ -100,9 +117,12 @@ def _tags_and_captions(dataset: Dataset, images: Images) -> Html:
     if note:
         return together(
             section("tags", "Tags", "", missing(note)),
+            section("pairs", "Tags that go together", "", missing(note)),
             section("captions", "Captions, before and after the rules", "", missing(note)),
         )
     features = collapsed(dataset)
     return together(
-        tags(dataset, rows, before, features), captions(dataset, images, rows, before, features)
+        tags(dataset, rows, before, features),
+        cooccurrence(dataset),
+        captions(dataset, images, rows, before, features),
     )

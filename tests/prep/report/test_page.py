@@ -29,7 +29,10 @@ from schemas.tables import CAPTIONS, MANIFEST
 from train.sample import Painter
 
 Built = Any  # tests/prep/report/conftest.py
-SECTIONS = ["chain", "fetched", "tags", "captions", "training", "grid", "evaluation"]
+SECTIONS = [
+    *("chain", "fetched", "tags", "pairs", "captions", "lint", "buckets"),
+    *("training", "grid", "evaluation"),
+]
 
 
 class Nesting(HTMLParser):
