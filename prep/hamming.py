@@ -75,8 +75,6 @@ def stars(
         asked[first] = True
         asked[second] = True
         alike = judge(order[asked])
-        sound = alike(order[first], order[second])
-        first, second = first[sound], second[sound]
     joins = _Joins(first, second, len(hashes))
     mates = _mates(same, order)
     crowd = _Crowd(np.flatnonzero(pairs.crowded), ranked)
@@ -89,13 +87,13 @@ def stars(
         if keeper[rank] >= 0:
             continue
         keeper[rank] = rank
-        found = [joins.of(rank), mates.get(rank, _NONE)]
+        near = joins.of(rank)
         if pairs.crowded[rank]:
-            near = crowd.near(rank, bits, keeper)
-            if alike is not None:
-                near = near[alike(np.full(len(near), order[rank]), order[near])]
-            found.append(near)
-        others = np.concatenate(found)
+            near = np.concatenate([near, crowd.near(rank, bits, keeper)])
+        near = near[keeper[near] < 0]  # looking is dear: only at those without a keeper
+        if alike is not None and len(near):
+            near = near[alike(np.full(len(near), order[rank]), order[near])]
+        others = np.concatenate([near, mates.get(rank, _NONE)])
         keeper[others[keeper[others] < 0]] = rank
     answer = np.empty_like(keeper)
     answer[order] = order[keeper]
