@@ -1,5 +1,6 @@
 """Thresholds fitted to the booru's tags: better on posts not fitted to, and kept until refit."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,16 @@ import pyarrow as pa
 import pytest
 
 from prep.calibration import EVIDENCE, PRIOR, Known, f1, fit, in_force
+from prep.captions.columns import Images
+from prep.captions.sources import from_booru, from_taggers
 from prep.dataset import Dataset
 from prep.demo.recipes import TAGGER
 from prep.demo.world import World
+from prep.probabilities import reads_of
 from prep.tag import inputs, intact, tag
 from schemas.errors import DatasetError
 from schemas.recipes.load import PREP_FILE
+from schemas.recipes.prep import TagSection
 from schemas.tables import IMAGES, MEMBERS, POSTS, THRESHOLDS
 from schemas.tags import CATEGORIES
 
@@ -155,3 +160,38 @@ def test_without_posts_there_is_nothing_to_fit_to(tmp_path: Path) -> None:
         f"{dataset.root}: no tagged image has a post to fit thresholds to: "
         "leave `calibrated` out of [tag]"
     )
+
+
+def f1_of(dataset: Dataset, options: TagSection, tags: set[str]) -> tuple[float, float]:
+    """F1 over all of these tags together, and its mean over them, by the booru's own tags."""
+    rows = dataset.table(MEMBERS)
+    md5s, count = rows["md5"].to_pylist(), rows.num_rows
+    ids = rows["post_id"].to_numpy()
+    images = Images(["main"] * count, md5s, ids, np.zeros(count, bool), np.zeros(count))
+    right, wanted = Counter[str](), Counter[str]()
+    both = (
+        from_booru(images, dataset.posts.read()),
+        from_taggers(reads_of(dataset, md5s), options),
+    )
+    there, said = ({(int(n), one.names[code]) for n, code in zip(one.image, one.tag, strict=True)}
+                   for one in both)  # fmt: skip
+    right.update(name for _, name in there & said if name in tags)
+    wanted.update(name for _, name in [*there, *said] if name in tags)
+    each = [2 * right[name] / wanted[name] for name in wanted]
+    return 2 * right.total() / wanted.total(), float(np.mean(each))
+
+
+@pytest.mark.slow
+def test_fitted_thresholds_beat_the_defaults_on_posts_they_were_not_fitted_to(
+    tmp_path: Path,
+) -> None:
+    learnt, other = (made(tmp_path / f"{seed}", World(700, seed, 160)) for seed in (0, 1))
+    tag(learnt, calibrate=True)
+    tag(other)
+    fitted = in_force(Dataset.open(learnt.root, ["tag.calibrated=true"]))
+    tags = set(fitted.threshold)
+    assert len(tags) > 200
+    for usual, better in zip(
+        f1_of(other, other.recipe.tag, tags), f1_of(other, fitted, tags), strict=True
+    ):
+        assert better > usual
