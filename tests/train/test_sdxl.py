@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,6 +21,7 @@ from schemas.recipes.train import ModelSection, TrainRecipe
 from train import train
 from train.adapter_file import read_adapter, write_adapter
 from train.blocks import SDXL
+from train.finished import open_run
 from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
 from train.sample import Painter
@@ -99,6 +101,36 @@ def test_pictures_are_those_of_diffusers_own_pipeline(
         generator=torch.Generator().manual_seed(7),
     ).images[0]
     ours = painter.draw("azusa, smile", "lowres, hat", 7, (96, 64), 4, guidance)
+    assert np.abs(np.asarray(ours).astype(int) - np.asarray(expected).astype(int)).max() <= 1
+
+
+def test_with_zero_terminal_snr_a_picture_starts_where_all_is_noise(
+    sdxl: Path, pipeline: Any
+) -> None:
+    from diffusers import DDIMScheduler
+
+    section = ModelSection(path=str(sdxl), prediction="v", zero_terminal_snr=True)
+    model = find_model(section, Path())
+    painter = Painter(
+        *(model.unet(), model.text_encoders(), Tokens(model.tokenizer()), model.vae()),
+        *(model.scheduler(), 2, torch.device("cpu")),
+    )
+    pipeline.scheduler = DDIMScheduler.from_config(
+        pipeline.scheduler.config,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+    expected = pipeline(
+        "azusa, smile",
+        guidance_scale=1.0,
+        num_inference_steps=4,
+        width=64,
+        height=64,
+        generator=torch.Generator().manual_seed(7),
+    ).images[0]
+    assert pipeline.scheduler.timesteps[0] == 999
+    ours = painter.draw("azusa, smile", "", 7, (64, 64), 4, 1.0)
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
 
@@ -231,6 +263,11 @@ def test_it_trains_samples_and_says_in_its_file_what_it_is(
         "ss_zero_terminal_snr": "False",
     }
     assert {key: metadata[key] for key in expected} == expected
+    opened = open_run(result.folder, "cpu")
+    with opened.at(result.adapter):
+        again = opened.painter.draw("azusa", "", 1, (64, 64), 2, 7.0)
+    sampled = Image.open(result.folder / "samples/00000002/01-seed1.png")
+    assert np.array_equal(np.asarray(again), np.asarray(sampled))
     seen = pq.read_table(result.folder / "exposures.parquet")
     assert sum(seen.column("seen").to_pylist()) == result.images
 

@@ -3,7 +3,10 @@
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ from safetensors.torch import load_file, save_file
 
 from schemas.errors import ModelError
 from schemas.recipes.train import ModelSection
+from train.checkpoint_file import Shapes
 from train.latents import vae_key
 from train.model import Model, find_model
-from train.single_file_configs import second_text_config, unet_config
+from train.single_file import SingleFile
+from train.single_file_configs import unet_config
 
 Tensors = dict[str, torch.Tensor]
 UNET = "model.diffusion_model."
@@ -66,21 +71,24 @@ def sd15(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def as_single_file(folder: Path, kind: str) -> Tensors:
     """A folder's tensors in the layout of the models' own code, written down beside ours."""
     unet = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
-    text = load_file(folder / "text_encoder/model.safetensors")
-    first = {
-        "sd15": "cond_stage_model.transformer.",
-        "sdxl": "conditioner.embedders.0.transformer.",
-    }
-    made = {f"model.diffusion_model.{unet_key(key, kind)}": t for key, t in unet.items()}
+    text = [load_file(folder / "text_encoder/model.safetensors")]
+    if kind == "sdxl":
+        text.append(load_file(folder / "text_encoder_2/model.safetensors"))
+    made = layout(kind, unet, *text)
     made |= {f"first_stage_model.{key}": tensor for key, tensor in vae_tensors(folder / "vae")}
+    return {key: tensor.clone().contiguous() for key, tensor in made.items()}
+
+
+def layout(kind: str, unet: Tensors, text: Tensors, second: Tensors | None = None) -> Tensors:
+    made = {f"{UNET}{unet_key(key, kind)}": tensor for key, tensor in unet.items()}
+    first = "cond_stage_model" if kind == "sd15" else "conditioner.embedders.0"
     made |= {
-        f"{first[kind]}text_model.{key.removeprefix('text_model.')}": tensor
+        f"{first}.transformer.text_model.{key.removeprefix('text_model.')}": tensor
         for key, tensor in text.items()
     }
-    if kind == "sdxl":
-        second = load_file(folder / "text_encoder_2/model.safetensors")
+    if second is not None:
         made |= {f"conditioner.embedders.1.model.{key}": t for key, t in open_clip(second)}
-    return {key: tensor.clone().contiguous() for key, tensor in made.items()}
+    return made
 
 
 RESNET = {
@@ -236,24 +244,66 @@ def test_a_file_is_the_same_model_as_its_folder(
     assert single.sha256() == hashlib.sha256(files[kind].read_bytes()).hexdigest()
 
 
+def test_asking_for_the_vaes_key_loads_no_torch(files: dict[str, Path]) -> None:
+    script = (
+        "import sys; from pathlib import Path; from schemas.recipes.train import ModelSection;"
+        "from train.latents import vae_key; from train.model import find_model;"
+        "print(vae_key(find_model(ModelSection(path=sys.argv[1]), Path()).vae_source));"
+        "sys.exit('torch' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    asked = subprocess.run(
+        [sys.executable, "-c", script, str(files["sd15"])],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.stdout.strip() == vae_key(found(files["sd15"]).vae_source)
+
+
+@dataclass(frozen=True)
+class WithoutWeights:
+    """A checkpoint of real size on the meta device."""
+
+    tensors: Tensors
+    name: str = "model.path real"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> Shapes:
+        return Shapes(self.name, {name: tuple(t.shape) for name, t in self.tensors.items()})
+
+    def read(self, names: Iterable[str]) -> Tensors:
+        return {name: self.tensors[name] for name in names}
+
+
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 def test_real_sizes_are_read_as_their_makers_publish_them(
     kind: Any, request: pytest.FixtureRequest
 ) -> None:
+    """Every tensor of the real models finds its place, and the configurations are the published."""
     unet, text_encoders = request.getfixturevalue(f"real_{kind}")
-    shapes = {f"{UNET}{unet_key(n, kind)}": tuple(t.shape) for n, t in unet.state_dict().items()}
-    if kind == "sdxl":
-        second = text_encoders[1].state_dict()
-        start = "conditioner.embedders.1.model."
-        shapes |= {start + name: tuple(tensor.shape) for name, tensor in open_clip(second)}
-    config = unet_config(shapes, kind)
-    published = {key: unet.config[key] for key in config}
-    as_lists = {k: list(v) if isinstance(v, tuple) else v for k, v in published.items()}
-    assert config == as_lists
-    if kind == "sdxl":
-        ours, theirs = second_text_config(shapes), text_encoders[1].config.to_dict()
-        sizes = set(ours) - {"pad_token_id", "bos_token_id", "eos_token_id"}
-        assert {key: ours[key] for key in sizes} == {key: theirs[key] for key in sizes}
+    tensors = layout(kind, unet.state_dict(), *(part.state_dict() for part in text_encoders))
+    single: Any = SingleFile(WithoutWeights(tensors), kind)  # type: ignore[arg-type]
+    ours, theirs = single.unet(), unet
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    config = unet_config(single.file.shapes, kind)
+    assert config.keys() >= {"block_out_channels", "attention_head_dim", "cross_attention_dim"}
+    assert {key: as_list(ours.config[key]) for key in config} == {
+        key: as_list(theirs.config[key]) for key in config
+    }
+    names = ("pad_token_id", "bos_token_id", "eos_token_id", "dtype", "architectures")
+    for one, other in zip(single.text_encoders(), text_encoders, strict=True):
+        assert one.state_dict().keys() == other.state_dict().keys()
+        read, published = one.config.to_dict(), other.config.to_dict()
+        assert {k: v for k, v in read.items() if k not in names} == {
+            k: v for k, v in published.items() if k not in names
+        }
+
+
+def as_list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def test_half_precision_becomes_fp32(files: dict[str, Path], tmp_path: Path) -> None:
