@@ -35,11 +35,13 @@ STALL = 12.0  # seconds; longer than the client waits for a byte
 QUICKLY = """
 from prep.booru import client, pacing, session
 session.BACK_OFF = session.CHALLENGE_PAUSE = 0.02
+session.LONGEST_BACK_OFF = 1.0
 session.FILE_TIMEOUT, session.CALL_TIMEOUT = (10.0, 2.0), (10.0, 6.0)
 session.asked_to_wait = lambda response, told=session.asked_to_wait: (told(response) or 0) / 20
 client.Pace = lambda per_second, burst=1: pacing.Pace(20 * per_second, burst)
 """
-CHANGED = ("BACK_OFF", "CHALLENGE_PAUSE", "FILE_TIMEOUT", "CALL_TIMEOUT", "asked_to_wait")
+CHANGED = ("BACK_OFF", "CHALLENGE_PAUSE", "LONGEST_BACK_OFF", "FILE_TIMEOUT", "CALL_TIMEOUT",
+           "asked_to_wait")  # fmt: skip
 LOGIN, KEY = "gold", "gold-key"
 FORMATS = ("jpg", "png", "webp", "avif")
 TIMELESS = ("tables", "reports", "images")
