@@ -1,5 +1,6 @@
 """The one table that training reads: one row per image of a set, checked."""
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,6 @@ from prep.dataset import Dataset
 from prep.seals import Drop, Seal
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
-from schemas.progress import say
 from schemas.tables import CAPTIONS, CHOSEN, GROUPS, MANIFEST, TAG
 
 STAGE = "manifest"
@@ -37,10 +37,11 @@ def intact(dataset: Dataset) -> bool:
 
 
 def manifest(dataset: Dataset) -> Seal:
-    """Write manifest.parquet; one that was edited by hand is put beside it first.
+    """Write manifest.parquet.
 
-    Raises DatasetError when no image is left to train on.
+    Raises DatasetError when no image is left to train on, or when it was edited by hand.
     """
+    _refuse_edited(dataset)
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         captions = dataset.table(CAPTIONS)
@@ -51,7 +52,7 @@ def manifest(dataset: Dataset) -> Seal:
                 f"{dataset.root}: no image is left to train on;"
                 " `prep status` shows where they were dropped and why"
             )
-        _keep_edited(dataset)
+        MANIFEST.write(given_out(dataset), table)
         MANIFEST.write(dataset.manifest, table)
         return seals.write_seal(
             dataset.root,
@@ -123,9 +124,24 @@ def _tags(tags: pa.ListArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, structs)
 
 
-def _keep_edited(dataset: Dataset) -> None:
-    """Nobody's work is overwritten: a manifest that is not ours goes beside the new one."""
-    if dataset.manifest.is_file() and not intact(dataset):
-        beside = dataset.root / f"manifest.{sha256_of(dataset.manifest)[:8]}.parquet"
-        dataset.manifest.replace(beside)
-        say(f"manifest.parquet was not written by this dataset's last run: kept as {beside.name}")
+def given_out(dataset: Dataset) -> Path:
+    """Where a copy of the manifest lies as it was written: what edits of it are told by."""
+    return dataset.root / "tables" / "manifest.parquet"
+
+
+def edited_by_hand(dataset: Dataset) -> bool:
+    """Whether manifest.parquet is there and is none that this stage wrote."""
+    if not dataset.manifest.is_file() or intact(dataset):
+        return False
+    own = given_out(dataset)  # written first: a kill may have come before the seal
+    return not (own.is_file() and sha256_of(own) == sha256_of(dataset.manifest))
+
+
+def _refuse_edited(dataset: Dataset) -> None:
+    """Nobody's work is overwritten. Raises DatasetError where the manifest was edited by hand."""
+    if edited_by_hand(dataset):
+        raise DatasetError(
+            f"{dataset.manifest} was changed since it was made here: `prep edit --from"
+            f" {dataset.manifest.name}` takes its captions as edits;"
+            " remove the file to throw the changes away"
+        )

@@ -378,6 +378,17 @@ MANIFEST = Table(
     },
 )
 
+GIVEN_OUT = Table(
+    "given_out",  # captions as they were exported, or shown in an editor: what edits are told by
+    pa.schema(
+        [
+            _column("file", pa.string()),  # of the image, from the folder of this table, with "/"
+            *(MANIFEST.schema.field(name) for name in ("set", "md5", "caption", "tags")),
+        ]
+    ),
+    key=("set", "md5"),
+)
+
 DROPS = Table(
     "drops",
     pa.schema(

@@ -244,6 +244,8 @@ def edit(
     exclude: Flag = False,
     include: Flag = False,
     reason: str = "",
+    open: Flag = False,
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
     dry_run: Flag = False,
     undo: Flag = False,
     redo: Flag = False,
@@ -272,6 +274,12 @@ def edit(
         Put images back that were taken out so.
     reason
         Why they are excluded, for the list of drops.
+    open
+        Open the captions as lines of a text in your editor ($VISUAL, $EDITOR); what you change is
+        edited when it is closed.
+    source
+        Take captions back that were edited elsewhere: the folder of a `prep export`, a list in it,
+        or manifest.parquet. Only what you changed becomes an edit. There is no query.
     dry_run
         Only show what would change.
     undo
@@ -287,15 +295,22 @@ def edit(
 
     wanted = Wanted(add, remove, replace, set, caption, exclude, include, reason)
     if undo or redo or log:
-        if undo + redo + log > 1 or not wanted.nothing or dry_run:
+        if undo + redo + log > 1 or not wanted.nothing or dry_run or open or source:
             raise UsageError("--undo, --redo and --log each stand alone")
         count, folder = command.count_and_folder(query, dir)
         if log:
             command.log(folder)
         else:
             command.back_or_forth(folder, count, back=undo)
-        return
-    command.edit(dir, query, wanted, dry_run=dry_run)
+    elif open or source:
+        if not wanted.nothing or (open and source):
+            raise UsageError("--open and --from each stand alone: the captions say what to do")
+        if source:
+            command.take_back(Path(query) if query else dir, source, dry_run=dry_run)
+        else:
+            command.open_lines(dir, query, dry_run=dry_run)
+    else:
+        command.edit(dir, query, wanted, dry_run=dry_run)
 
 
 @app.command(sort_key=7.7)

@@ -1,6 +1,7 @@
 """What `prep edit` shows: what would change, what changed, and the list of all edits."""
 
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from prep.dataset import Dataset
-from prep.edits import conflicts, journal
+from prep.edits import conflicts, journal, lines, taken_back
 from prep.edits import edit as edits
 from prep.edits.edit import Example, Outcome, Wanted
 from prep.edits.journal import Change, Entry
@@ -25,9 +26,31 @@ def edit(root: Path, query: str, wanted: Wanted, *, dry_run: bool) -> None:
     show(outcome)
 
 
-def show(outcome: Outcome) -> None:
+def open_lines(root: Path, query: str, *, dry_run: bool) -> None:
+    """Let the person edit captions in an editor, then do what was changed."""
+    text = lines.write_lines(root, query)
+    lines.open_editor(text)
+    outcome = take_back(root, text, dry_run=dry_run, command=shlex.join(["--open", query]))
+    if outcome.entry is not None:
+        shutil.rmtree(text.parent, ignore_errors=True)
+    else:  # an editor that does not wait for its window is still open
+        print(f"`prep edit --from {text}` takes what you save there later")
+
+
+def take_back(root: Path, source: Path, *, dry_run: bool, command: str = "") -> Outcome:
+    """Take captions back, and show what was changed in them."""
+    words = command or shlex.join(["--from", str(source)])
+    outcome = taken_back.take_back(root, source, command=words, dry_run=dry_run)
+    if outcome.changes:
+        show(outcome, found="changed")
+    else:
+        print(f"no caption was changed in {source}")
+    return outcome
+
+
+def show(outcome: Outcome, found: str = "found") -> None:
     """Print what was found, what changes, and some examples."""
-    print(f"{_images(outcome.found)} found")
+    print(f"{_images(outcome.found)} {found}")
     for change in outcome.changes:
         print(f"{_images(len(change.images))}: {_said(change)}")
     if outcome.examples:
@@ -90,7 +113,7 @@ def _state(entry: Entry, held: journal.Journal, failed: int) -> str:
         return f"{'undoes' if entry.undo else 'does again'} {ids}"
     if entry.id not in held.done:
         return "undone"
-    return f"stands, but for {failed:,} tags that are gone" if failed else "stands"
+    return f"stands, {failed:,} gone" if failed else "stands"
 
 
 def _images(count: int) -> str:

@@ -83,7 +83,7 @@ def edit(root: Path, query: str, wanted: Wanted, *, command: str, dry_run: bool 
                 f"{root}: of the {len(rows)} images that the query finds none has"
                 f" {', '.join(tags)}: there is nothing to change"
             )
-        examples = _examples(captions, rows, changes)
+        examples = examples_of(captions, rows, changes)
         if dry_run or not changes:
             return Outcome(len(rows), changes, examples)
         entry = journal.append(root, Entry(0, "", command, changes))
@@ -198,8 +198,8 @@ def _tell_unknown(captions: Captions, names: Sequence[str]) -> None:
             say(f'edit: nothing here has the tag "{name}" so far{hint}')
 
 
-def _examples(captions: Captions, rows: Ints, changes: tuple[Change, ...]) -> tuple[Example, ...]:
-    """The first images that the changes change, or, without any, the first that were found."""
+def examples_of(captions: Captions, rows: Ints, changes: tuple[Change, ...]) -> tuple[Example, ...]:
+    """Return the first images that the changes change, or, without any, the first of `rows`."""
     now = captions.now
     entries = journal.read(captions.dataset.root).counting
     next_id = max([entry.id for entry in entries], default=0) + 1

@@ -1,5 +1,6 @@
 """Which images a query finds, by the tags of their captions as they now stand."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from prep import caption
 from prep.captions.columns import KINDS, Bools, Ints, Tags
 from prep.dataset import Dataset
-from prep.edits import conflicts
+from prep.edits import conflicts, journal
 from prep.edits.journal import EditTag
 from prep.probabilities import keys_of, labels_path
 from prep.query.columns import Posts
@@ -53,6 +54,24 @@ class Captions:
         mask[tags.image[tags.named([tag])]] = True
         return mask
 
+    def place(self, name: str) -> int | None:
+        """Return where the caption of an image is that the journal names so; None: nowhere."""
+        return self._places.get(name)
+
+    def places_of(self, names: Iterable[str]) -> Ints:
+        """Return where the captions of these images are, of those that have one."""
+        places = (self.place(name) for name in names)
+        return np.array(sorted(place for place in places if place is not None), np.int64)
+
+    def has(self, name: str, tag: str) -> bool:
+        """Return whether the image that the journal names so has the tag."""
+        place = self.place(name)
+        return place is not None and bool(self._having(tag)[place])
+
+    def was_said(self, do: str, tag: str, name: str) -> bool:
+        """Return whether an edit that stands adds the tag to this image, or removes it."""
+        return (do, tag, name) in self._said
+
     def names(self, images: Ints) -> tuple[str, ...]:
         """Return how the journal names these images: by the md5s they came with, each once."""
         came = self.dataset.originals()
@@ -63,6 +82,34 @@ class Captions:
         """Return the other images of the groups that these are the keepers of."""
         wanted = set(names)
         return {name: others for name, others in self._copies.items() if name in wanted}
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        came = self.dataset.originals()
+        found: dict[str, int] = {}
+        for n, md5 in enumerate(self.now.images.md5s):
+            found.setdefault(came.get(md5, md5), n)
+        return found
+
+    @cached_property
+    def _said(self) -> set[tuple[str, str, str]]:
+        return {
+            (change.do, tag.tag, name)
+            for entry in journal.read(self.dataset.root).counting
+            for change in entry.changes
+            if change.do in ("add", "remove")
+            for tag in change.tags
+            for name in change.images
+        }
+
+    def _having(self, tag: str) -> Bools:
+        if tag not in self._masks:
+            self._masks[tag] = self.having(tag)
+        return self._masks[tag]
+
+    @cached_property
+    def _masks(self) -> dict[str, Bools]:
+        return {}
 
     @cached_property
     def _copies(self) -> dict[str, tuple[str, ...]]:

@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
+
 from prep import manifest, seals
 from prep.dataset import Dataset
 from prep.exports.kinds import File, Kind, Row, files, fixed_tags, with_separators
@@ -22,10 +24,11 @@ from prep.folder import MADE
 from schemas.errors import DatasetError
 from schemas.files import ASIDE, fingerprint, write_json
 from schemas.progress import say, task
-from schemas.tables import CAPTIONS, MANIFEST
+from schemas.tables import CAPTIONS, GIVEN_OUT, MANIFEST
 from schemas.tags import CATEGORIES, canonical
 
 LIST = ".kiroku-export.json"  # what an export wrote: so much of its folder is ours
+GIVEN = ".kiroku-captions.parquet"  # the captions as they were exported
 NAMED = 3  # tags named in a told line
 State = int | str  # of a file: an image's bytes, a text's fingerprint
 Earlier = Mapping[str, Sequence[State]]  # by name, the states in which an export left a file
@@ -66,6 +69,7 @@ def export(
     linked = _write(dataset, target, wanted, copy)
     for name in earlier.keys() - states.keys():
         _remove(target, name)
+    _write_given(target, rows, wanted)
     _note(target, states)
     if linked:
         say(
@@ -166,7 +170,7 @@ def _other(target: Path, earlier: Earlier) -> str:
     """The first thing in the folder that no export wrote, or that was changed since."""
     for path in sorted(target.rglob("*")) if target.is_dir() else ():
         name = path.relative_to(target).as_posix()
-        if path.is_dir() or name == LIST or (earlier and name.endswith(ASIDE)):
+        if path.is_dir() or name in (LIST, GIVEN) or (earlier and name.endswith(ASIDE)):
             continue
         if name not in earlier:
             return f"it holds {name}"
@@ -189,6 +193,17 @@ def _text_state(data: bytes) -> str:
 
 def _note(target: Path, states: Earlier) -> None:
     write_json(target / LIST, {"files": states})
+
+
+def _write_given(target: Path, rows: Sequence[Row], wanted: Sequence[File]) -> None:
+    """Keep what was exported, so that `prep edit --from` knows what a person changed of it."""
+    names = {(one.set, one.md5): one.name for one in wanted if one.image}
+    given = [
+        {name: row[name] for name in ("set", "md5", "caption", "tags")}
+        | {"file": names[row["set"], row["md5"]]}
+        for row in rows
+    ]
+    GIVEN_OUT.write(target / GIVEN, pa.Table.from_pylist(given, schema=GIVEN_OUT.schema))
 
 
 def _tell(rows: Sequence[Row], to: Kind) -> None:
