@@ -15,7 +15,7 @@ import pytest
 from prep.cli import app
 from prep.dataset import Dataset
 from prep.exports.kinds import KINDS, Kind, fixed_tags
-from prep.exports.write import LIST, export
+from prep.exports.write import GIVEN, LIST, export
 from schemas.command import run
 from schemas.errors import DatasetError
 from schemas.files import md5_of
@@ -52,7 +52,8 @@ def told(told: Callable[[], list[str]]) -> Callable[[], list[str]]:
 
 
 def files(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
+    """What an export writes, but for the captions that `prep edit --from` compares with."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != GIVEN)
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
