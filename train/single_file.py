@@ -94,10 +94,11 @@ class SingleFile:
         config = configs.unet_config(self.file.shapes, self.kind)
         tensors = self._read(UNET)
         converted = convert_ldm_unet_checkpoint(tensors, config)
-        return _filled(
-            *(lambda: UNet2DConditionModel.from_config(config), converted),
-            *(self.file.name, "U-Net"),
-        )
+
+        def make() -> Any:
+            return UNet2DConditionModel.from_config(config)
+
+        return _filled(make, converted, self.file.name, "U-Net")
 
     def text_encoders(self) -> tuple[Any, ...]:
         from transformers import CLIPTextConfig, CLIPTextModel
@@ -108,8 +109,11 @@ class SingleFile:
             f"text_model.{name.removeprefix(prefix)}": tensor
             for name, tensor in self._read(prefix).items()
         }
-        what = (self.file.name, "text encoder")
-        first = _filled(lambda: CLIPTextModel(config), weights, *what)
+
+        def make() -> Any:
+            return CLIPTextModel(config)
+
+        first = _filled(make, weights, self.file.name, "text encoder")
         return (first,) if self.kind == "sd15" else (first, self._second_text_encoder())
 
     def _second_text_encoder(self) -> Any:

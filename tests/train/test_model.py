@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from schemas.errors import ModelError
 from schemas.recipes.train import ModelSection
 from train.model import find_model
+from train.setup import load_tokens
 
 
 @pytest.fixture
@@ -71,9 +72,69 @@ def without_unet(copy: Path) -> None:
     shutil.rmtree(copy / "unet")
 
 
+def flux(copy: Path) -> None:
+    shutil.rmtree(copy / "unet")
+    (copy / "transformer").mkdir()
+    (copy / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+
+
+def refiner(copy: Path) -> None:
+    (copy / "text_encoder").rename(copy / "text_encoder_2")
+
+
+def unet_of(**changes: object) -> Callable[[Path], None]:
+    def change(copy: Path) -> None:
+        config = copy / "unet" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+
+    return change
+
+
+def says(**schedule: object) -> Callable[[Path], None]:
+    def change(copy: Path) -> None:
+        config = copy / "scheduler" / "scheduler_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | schedule))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (
+            flux,
+            "model.path models/copy is another kind of model (FluxPipeline): kiroku trains SD1.5"
+            " and SDXL",
+        ),
+        (
+            refiner,
+            "model.path models/copy is SDXL's refiner: give the base model, which adapters are"
+            " trained on",
+        ),
+        (
+            unet_of(in_channels=9),
+            "model.path models/copy is an inpainting model (its U-Net takes 9 channels): give the"
+            " plain checkpoint, whose adapters work on both",
+        ),
+        (
+            unet_of(cross_attention_dim=1024),
+            "model.path models/copy is a Stable Diffusion 2 model: kiroku trains SD1.5 and SDXL",
+        ),
+        (
+            unet_of(layers_per_block=1),
+            "model.path models/copy is built otherwise than SD1.5: its U-Net has 4 levels of 1"
+            " layers, not 4 of 2, so that its blocks have no names",
+        ),
+        (
+            says(prediction_type="v_prediction"),
+            'model.path models/copy says that it predicts v: set model.prediction = "v", or it'
+            " learns nothing but noise",
+        ),
+        (
+            says(rescale_betas_zero_snr=True),
+            "model.path models/copy says that it was trained with zero terminal SNR: set"
+            " model.zero_terminal_snr = true",
+        ),
         (
             sdxl,
             "model.path models/copy is built otherwise than SDXL: its U-Net has 4 levels of 2"
@@ -90,19 +151,45 @@ def test_other_folders_are_refused(copy: Path, spoil: Callable[[Path], None], me
     assert refused("models/copy", copy.parents[1]) == message
 
 
+def test_a_configuration_that_is_no_json_is_named(copy: Path) -> None:
+    (copy / "unet" / "config.json").write_text("<html>")
+    assert refused(str(copy), Path()) == (
+        f"{copy / 'unet' / 'config.json'} is no JSON: get the model again"
+    )
+
+
+def test_a_tokenizer_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
+    from prep.demo.tokenizer import write_tokenizer
+
+    write_tokenizer(tmp_path / "other", ["hat"])
+    section = ModelSection(path=str(model), tokenizer="other")
+    found = find_model(section, tmp_path)
+    encoders = found.text_encoders()
+    known, needed = len(found.tokenizer()), encoders[0].config.vocab_size
+    assert known != needed
+    message = (
+        f"the tokenizer knows {known} tokens and the text encoder {needed}: they are of different"
+        " models; name the model's own in model.tokenizer"
+    )
+    with pytest.raises(ModelError, match=f"^{re.escape(message)}$"):
+        load_tokens(found, encoders)
+
+
 def test_what_is_not_there_or_no_folder_is_refused(model: Path, tmp_path: Path) -> None:
     assert refused("nowhere", tmp_path) == (
         "model.path nowhere is missing: give a .safetensors or .ckpt file, a diffusers folder, or a"
         " Hub id (owner/name)"
     )
     (tmp_path / "a.safetensors").write_bytes(b"")
-    assert refused("a.safetensors", tmp_path) == (
-        "model.path a.safetensors is a single file: so far kiroku trains on diffusers folders"
-        " (diffusers' `from_single_file` and `save_pretrained` make one of it)"
+    assert refused("a.safetensors", tmp_path).startswith(
+        "model.path a.safetensors is no safetensors file ("
     )
     (tmp_path / "empty").mkdir()
     assert refused(str(model), tmp_path, vae="empty") == (
         "model.vae empty is no diffusers VAE: it has no config.json"
+    )
+    assert refused(str(model), tmp_path, vae=str(model / "unet")) == (
+        f"model.vae {model / 'unet'} is no diffusers VAE, but a UNet2DConditionModel"
     )
 
 
@@ -111,6 +198,7 @@ from pathlib import Path
 from schemas.errors import ModelError
 from schemas.recipes.train import ModelSection
 from train.model import find_model
+from train.setup import load_tokens
 try:
     found = find_model(ModelSection(path="someone/some-model"), Path())
     print(found.unet().config.layers_per_block, len(found.sha256()))
