@@ -24,6 +24,7 @@ BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 HIDDEN = (
     *("tag.combine", "tag.weight", "tag.artist", "tag.copyright", "tag.meta", "tag.rating"),
     *("tag.top", "caption.rules", "caption.collapse.into", "caption.quality.by"),
+    *("model.kind", "model.zero_terminal_snr"),
 )
 HEADS = {
     PREP_FILE: "where images come from, and how they are captioned",
