@@ -103,15 +103,30 @@ class Likeness:
         return answer
 
     def _closely(self, first: Indices, second: Indices) -> Bools:
-        a, b = (_planes([self.pictures[place] for place in each]) for each in (first, second))
-        a, b = (_smoothed(planes) for planes in _aligned(a, b))
+        """As they are, and where that does not do, without the edges that only one has."""
+        places, row = np.unique(np.concatenate([first, second]), return_inverse=True)
+        planes = _planes([self.pictures[place] for place in places])
+        a, b = row[: len(first)], row[len(first) :]
         light = np.minimum(self._light[first], self._light[second])
-        answer = _apart(a[:, :1], b[:, :1]) <= light
-        coloured = ~(self._grey[first] | self._grey[second])
-        more, less = _by_saturation(a[:, 1:], b[:, 1:])
-        faded = (more * less).sum(axis=(1, 2, 3)) / np.maximum((more * more).sum(axis=(1, 2, 3)), 1)
-        more = more * np.clip(faded, FADED, 1.0)[:, None, None, None]
-        return np.asarray(answer & (~coloured | (_apart(more, less) <= CHROMA)), bool)
+        grey = self._grey[first] | self._grey[second]
+        smooth = _smoothed(planes)
+        answer = _near(smooth[a], smooth[b], light, grey)
+        left = np.flatnonzero(~answer)
+        if len(left):
+            one, other = _aligned(planes[a[left]], planes[b[left]])
+            answer[left] = _near(_smoothed(one), _smoothed(other), light[left], grey[left])
+        return answer
+
+
+def _near(a: Planes, b: Planes, light: Levels, grey: Bools) -> Bools:
+    """Whether no place of one is unlike all that is near it in the other, for each pair."""
+    answer = _apart(a[:, :1], b[:, :1]) <= light
+    coloured = np.flatnonzero(answer & ~grey)
+    more, less = _by_saturation(a[coloured, 1:], b[coloured, 1:])
+    faded = (more * less).sum(axis=(1, 2, 3)) / np.maximum((more * more).sum(axis=(1, 2, 3)), 1)
+    more = more * np.clip(faded, FADED, 1.0)[:, None, None, None]
+    answer[coloured] = _apart(more, less) <= CHROMA
+    return answer
 
 
 def _rough(planes: Planes) -> tuple[Planes, Planes, Bools, Levels]:
@@ -174,16 +189,21 @@ def _smoothed(planes: Planes) -> Planes:
 
 def _around(planes: Planes, reach: int = 1) -> tuple[Planes, Planes]:
     """The least and the greatest level among each place and those within `reach` pixels."""
-    low = high = planes
-    for _ in range(reach):
-        low, high = _with_neighbours(low, np.minimum), _with_neighbours(high, np.maximum)
-    return low, high
+    edge = (reach, reach)
+    wide = np.pad(planes, ((0, 0), (0, 0), edge, edge), mode="edge")
+    width = 2 * reach + 1
+    return _windows(wide, width, np.minimum), _windows(wide, width, np.maximum)
 
 
-def _with_neighbours(planes: Planes, chosen: np.ufunc) -> Planes:
-    wide = np.pad(planes, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = chosen(chosen(wide[..., :-2, :], wide[..., 1:-1, :]), wide[..., 2:, :])
-    return np.asarray(chosen(chosen(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:]), np.float32)
+def _windows(planes: Planes, width: int, chosen: np.ufunc) -> Planes:
+    """The least or greatest in each window of width x width; windows double, and may overlap."""
+    have = 1
+    while have < width:
+        more = min(have, width - have)
+        planes = chosen(planes[..., :-more, :], planes[..., more:, :])
+        planes = chosen(planes[..., :-more], planes[..., more:])
+        have += more
+    return planes
 
 
 def _apart(a: Planes, b: Planes) -> npt.NDArray[np.float32]:
