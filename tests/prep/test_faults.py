@@ -4,6 +4,7 @@ KIROKU_TEST_POSTS sets how many posts. `-s` prints what was met.
 """
 
 import base64
+import io
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import prep.fetch
 from prep import chain, seals
@@ -98,9 +100,19 @@ def expected(site: Site) -> tuple[dict[str, bytes], dict[str, str]]:
         elif trouble == "spoilt":
             lost[f"post {post.id}"] = "wrong md5"
         else:
-            whole[file.md5] = world.bytes_of(post)
+            whole[file.md5] = data = world.bytes_of(post)
+            if not opens(data):  # it came as the site has it: broken off in its first bytes
+                lost[f"post {post.id}"] = "unreadable image"
     leave_to_the_best(world, listed, whole, lost)
     return whole, lost
+
+
+def opens(data: bytes) -> bool:
+    try:
+        Image.open(io.BytesIO(data)).close()
+    except OSError:
+        return False
+    return True
 
 
 def leave_to_the_best(
