@@ -28,6 +28,7 @@ from prep.demo.recipes import CHARACTER, TAGGER, TRIGGER
 from prep.demo.site import Site
 from prep.demo.world import World
 from prep.init import init
+from schemas.errors import DatasetError
 from schemas.tables import CAPTIONS, GROUPS, MANIFEST
 
 POSTS = int(os.environ.get("KIROKU_TEST_POSTS", "300"))  # before ten are added; 5000 takes minutes
@@ -270,7 +271,8 @@ def test_the_number_of_files_stays_bounded_over_thirty_additions(
             prep.fetch.fetch(Dataset.open(folder))
             run(folder)
         assert not list((folder / "tables").rglob("pending-*"))
-        assert len(list((folder / "tables").rglob("*.parquet"))) <= 12
+        # one more since the site's tags are kept, one since the manifest that was given out is
+        assert len(list((folder / "tables").rglob("*.parquet"))) <= 14
         shapes = {path.name.split("-")[0] for path in (folder / "latents").rglob("*.safetensors")}
         assert len(list((folder / "latents").rglob("*"))) <= 6 * max(6, len(shapes))
 
@@ -368,18 +370,21 @@ def test_a_folder_of_images_needs_no_site_and_keeps_its_tags(tmp_path: Path, mod
     assert MANIFEST.read(folder / "manifest.parquet").num_rows == 9
 
 
-def test_a_manifest_edited_by_hand_is_kept_beside_the_new_one(
+def test_a_manifest_edited_by_hand_is_refused_until_its_owner_says_what_of_it(
     site: Site, make_dataset: Callable[..., Path]
 ) -> None:
     folder = make_dataset(site, main={"query": CHARACTER})
     run(folder)
-    ours = (folder / "manifest.parquet").read_bytes()
     pq.write_table(pq.read_table(folder / "manifest.parquet").slice(0, 5), folder / "x.parquet")
     (folder / "x.parquet").replace(folder / "manifest.parquet")
     edited = (folder / "manifest.parquet").read_bytes()
-    assert run(folder)[0] == "manifest"
-    assert (folder / "manifest.parquet").read_bytes() == ours
-    assert [path.read_bytes() for path in folder.glob("manifest.*.parquet")] == [edited]
+    with pytest.raises(DatasetError) as told:
+        run(folder)
+    assert str(told.value) == (
+        f"{folder / 'manifest.parquet'} was changed since it was made here: `prep edit --from"
+        " manifest.parquet` takes its captions as edits; remove the file to throw the changes away"
+    )
+    assert (folder / "manifest.parquet").read_bytes() == edited
 
 
 def _plain(world: World, count: int) -> set[int]:

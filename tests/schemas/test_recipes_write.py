@@ -20,7 +20,14 @@ from schemas.recipes.prep import (
     TagSection,
 )
 from schemas.recipes.section import Section
-from schemas.recipes.train import LatentsSection, OptimizerSection, StepsSection, TrainRecipe
+from schemas.recipes.train import (
+    LatentsSection,
+    LossSection,
+    ModelSection,
+    OptimizerSection,
+    StepsSection,
+    TrainRecipe,
+)
 from schemas.recipes.write import to_toml
 
 # quotes, backslashes, line ends, control characters, other alphabets: all that TOML must escape
@@ -76,6 +83,12 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
     ),
     StepsSection: st.sampled_from([{"total": 7, "epochs": 0}, {"total": 0, "epochs": 3}]),
     OptimizerSection: st.fixed_dictionaries({"args": st.dictionaries(odd, anything, max_size=3)}),
+    LossSection: st.tuples(st.integers(0, 999), st.integers(1, 1000))
+    .filter(lambda pair: pair[0] < pair[1])
+    .map(lambda pair: {"timesteps": pair}),
+    ModelSection: st.sampled_from([("epsilon", False), ("v", False), ("v", True)]).map(
+        lambda pair: {"prediction": pair[0], "zero_terminal_snr": pair[1]}
+    ),
     PrepRecipe: st.dictionaries(
         st.from_regex(r"[a-z0-9][a-z0-9_-]*", fullmatch=True),
         st.deferred(lambda: sections(SetSection)),

@@ -55,8 +55,8 @@ def test_a_recipe_is_trained_with_changes_and_the_results_are_named(
         ),
         (
             ["RECIPE", "--set", "model.path=nowhere", "--device", "cpu"],
-            "training on the CPU\ntrain: model.path nowhere is missing: give a diffusers folder,"
-            " or a Hub id (owner/name)\n",
+            "training on the CPU\ntrain: model.path nowhere is missing: give a .safetensors"
+            " or .ckpt file, a diffusers folder, or a Hub id (owner/name)\n",
             1,
         ),
     ],

@@ -38,7 +38,7 @@ def test_without_its_model_words_are_compared_and_it_is_told(tmp_path: Path) -> 
     write_text(tmp_path / "train.toml", '[model]\npath = "gone"\n')
     words, limit = words_of(Dataset.open(tmp_path))
     assert (words.exact, limit) == (False, 225)
-    assert words.by.startswith("model.path gone is missing: give a diffusers folder")
+    assert words.by.startswith("model.path gone is missing: give a .safetensors or .ckpt file")
     assert words.cut(["Aiming at viewer, 2x (b)"]) == [
         ("aiming", "at", "viewer", ",", "2", "x", "(", "b", ")")
     ]
