@@ -13,12 +13,13 @@ from schemas.errors import DatasetError, UsageError
 from schemas.files import write_text
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE
 from schemas.recipes.prep import PrepRecipe
-from schemas.recipes.train import TrainRecipe
+from schemas.recipes.shipped import Shipped, shipped
+from schemas.recipes.train import ModelKind, TrainRecipe
 from schemas.recipes.write import to_toml
 
 Like = Literal["character", "style", "background", "situation", "object"]
 
-BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+CHARACTERS: Mapping[ModelKind, Shipped] = {"sd15": "character-sd15", "sdxl": "character-sdxl"}
 
 # keys that few will touch: left at their defaults, unwritten
 HIDDEN = (
@@ -34,41 +35,19 @@ HEADS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What is set differently for one kind of adapter; figures from comparisons on 8 GB cards."""
+    """How captions are made for one kind of adapter; its training is a shipped recipe."""
 
-    train: Mapping[str, Mapping[str, Any]]
     caption: Mapping[str, Any] = field(default_factory=dict)
     triggered: bool = True  # whether it is called by a word
 
 
-KINDS: dict[str, Kind] = {
-    # OUT03-06 hold a character, IN04-07 its eyes; fixed features go into the trigger
-    "character": Kind(
-        train={
-            "adapter": {"dim": 16, "alpha": 4, "blocks": "IN04-07,OUT03-06,TE"},
-            "steps": {"total": 5000},
-        },
-        caption={"collapse": {"tags": "found"}},
-    ),
-    # the U-Net alone keeps compositions as they were
-    "style": Kind(
-        train={
-            "adapter": {"dim": 64, "alpha": 32, "blocks": "unet"},
-            "steps": {"total": 4000},
-        },
-        triggered=False,
-    ),
-    "background": Kind(
-        train={"adapter": {"dim": 32, "alpha": 8, "blocks": "all"}, "steps": {"total": 4000}},
-    ),
-    # situations answer to their tag only after many steps
-    "situation": Kind(
-        train={"adapter": {"dim": 16, "alpha": 4, "blocks": "all"}, "steps": {"total": 9000}},
-    ),
-    "object": Kind(
-        train={"adapter": {"dim": 64, "alpha": 16, "blocks": "all"}, "steps": {"total": 9000}},
-        caption={"rename": {"aiming at viewer": "aav"}},
-    ),
+KINDS: Mapping[Like, Kind] = {
+    # fixed features go into the trigger
+    "character": Kind(caption={"collapse": {"tags": "found"}}),
+    "style": Kind(triggered=False),
+    "background": Kind(),
+    "situation": Kind(),
+    "object": Kind(caption={"rename": {"aiming at viewer": "aav"}}),
 }
 
 
@@ -79,13 +58,16 @@ def init(
     source: Path | None = None,
     site: str = "",
     base: str = "",
+    model: ModelKind = "sd15",
     like: Like = "character",
     trigger: str = "",
 ) -> tuple[Path, Path]:
     """Write prep.toml and train.toml; return their paths. An existing recipe is never replaced.
 
-    `trigger` is found when it is not given: from the query, or as the tag that leads the captions
-    of all images of a folder. Raises UsageError, QueryError or DatasetError.
+    `model` is the kind of `base`. `trigger` is found when it is not given: from the query, or as
+    the tag that leads the captions of all images of a folder.
+
+    Raises UsageError, QueryError or DatasetError.
     """
     if bool(query.strip()) == bool(source):
         raise UsageError("give one of --query and --from: where should the images come from?")
@@ -101,7 +83,8 @@ def init(
     prep = _prep(folder, kind, query, found, site, name)
     # a path is named from where the person stands, but read from where train.toml lies
     base = seen_from(folder, Path(base)) if base and Path(base).exists() else base
-    train = _train(kind, base, name, folder.resolve().name)
+    settings = shipped(CHARACTERS[model] if like == "character" else like)
+    train = _train(settings, base, name, folder.resolve().name)
     return write_recipes(folder, prep, train)
 
 
@@ -143,14 +126,15 @@ def _parts(source: Path) -> list[Part]:
     return [replace(part, name="main") if part.role == "train" else part for part in found]
 
 
-def _train(kind: Kind, base: str, trigger: str, name: str) -> TrainRecipe:
+def _train(values: Mapping[str, Any], base: str, trigger: str, name: str) -> TrainRecipe:
     prompt = ", ".join(filter(None, ["1girl", trigger, "smile", "outdoors"]))
+    sample = {"prompts": [prompt], "negative": "worst quality, lowres"}
     return TrainRecipe.model_validate(
         {
+            **values,
             "out": f"runs/{name}",
-            "model": {"path": base or BASE},
-            "sample": {"prompts": [prompt], "negative": "worst quality, lowres"},
-            **kind.train,
+            "model": {"path": base} if base else values["model"],
+            "sample": {**values.get("sample", {}), **sample},
         }
     )
 

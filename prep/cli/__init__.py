@@ -59,10 +59,18 @@ def init(
     trigger
         The word that it is called by; found from the query when not given.
     """
+    from prep.cli.base import kind_of
     from prep.init import init
 
     for file in init(
-        dir, query=query, source=source, site=site, base=base, like=like, trigger=trigger
+        dir,
+        query=query,
+        source=source,
+        site=site,
+        base=base,
+        model=kind_of(base),
+        like=like,
+        trigger=trigger,
     ):
         print(file)
 

@@ -5,9 +5,12 @@ from typing import Any, get_args
 
 import pytest
 
-from prep.init import BASE, KINDS, Like, init
+from prep.cli.base import kind_of
+from prep.init import KINDS, Like, init
 from schemas.errors import DatasetError, KirokuError, QueryError, UsageError
 from schemas.recipes.load import load_prep, load_train
+from schemas.recipes.shipped import shipped
+from schemas.recipes.train import TrainRecipe
 
 
 @pytest.mark.parametrize("like", get_args(Like))
@@ -17,14 +20,30 @@ def test_both_recipes_read_back_for_every_kind(tmp_path: Path, like: Any) -> Non
     assert prep.sets["main"].query == "azusa_(blue_archive)"
     assert prep.caption.trigger == ("" if like == "style" else "azusa (blue archive)")
     assert train.out == "runs/azusa"
-    assert train.model.path == BASE
-    for section, keys in KINDS[like].train.items():
-        for key, value in keys.items():
-            assert getattr(getattr(train, section), key) == value
+    settings = shipped("character-sd15" if like == "character" else like)
+    assert train.model.path == settings["model"]["path"]
+    kept = TrainRecipe.model_validate(settings)
+    assert train.adapter == kept.adapter
+    assert train.optimizer == kept.optimizer
+    assert train.steps == kept.steps
+    assert train.latents == kept.latents
 
 
 def test_every_kind_has_its_figures() -> None:
     assert set(KINDS) == set(get_args(Like))
+
+
+def test_a_character_on_sdxl_is_trained_as_sdxl_wants(tmp_path: Path) -> None:
+    _, file = init(tmp_path, query="azusa_(blue_archive)", base="a/b", model="sdxl")
+    train = load_train(file)
+    assert train.model.path == "a/b"
+    assert train.latents.resolution == 1024
+    assert (train.sample.size, train.optimizer.name) == ((1024, 1024), "Lion")
+
+
+def test_a_base_that_is_not_here_is_told_by_its_name() -> None:
+    assert kind_of("somebody/animagine-XL-3.1") == "sdxl"
+    assert kind_of("somebody/animefull") == "sd15"
 
 
 def test_a_character_has_its_features_collapsed_into_its_trigger(tmp_path: Path) -> None:
