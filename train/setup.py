@@ -1,6 +1,6 @@
 """What a run needs before its first step: models, adapter, data, latents, batches. All checked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     What is quick to find wrong is looked at first, the latents last. Raises RecipeError,
     DatasetError, DataError, ModelError or DeviceError.
     """
-    _check_sample(recipe)
+    check_sample(recipe)
     target = find_device(device)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
@@ -102,7 +102,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         latents.vae_key(model.vae_source),
     )
     vae.to("cpu")  # it comes to the device again to decode samples
-    batches, validation = _batches(recipe, data, store)
+    batches, validation = batches_of(recipe, data, store.buckets, store.problems)
     if start is not None and start.batches != batches.sha256:
         raise DataError(
             f"{folder.path} cannot go on: other images have a latent now than when it began"
@@ -211,30 +211,34 @@ def length(recipe: TrainRecipe, batches: Batches) -> tuple[int, int]:
     return -(-forwards // accumulate), forwards
 
 
-def _batches(
-    recipe: TrainRecipe, data: Data, store: latents.LatentStore
+def batches_of(
+    recipe: TrainRecipe, data: Data, buckets: np.ndarray, problems: Mapping[int, str]
 ) -> tuple[Batches, np.ndarray]:
-    """Return the batches over what is trained on, and the rows held out. Tell what is left out."""
+    """Return the batches over what is trained on, and the rows held out. Tell what is left out.
+
+    buckets: width and height of each row's, int [rows, 2]. problems: row -> why it has no latent.
+    """
     usable = np.ones(data.table.num_rows, dtype=bool)
-    if store.problems:
-        usable[list(store.problems)] = False
+    if problems:
+        usable[list(problems)] = False
         paths = data.table.column("path")
-        shown = [f"{paths[row]}: {store.problems[row]}" for row in sorted(store.problems)[:SHOWN]]
+        shown = [f"{paths[row]}: {problems[row]}" for row in sorted(problems)[:SHOWN]]
         say(
-            f"{len(store.problems)} of {data.table.num_rows} images are left out, having no"
-            f" latent ({'; '.join(shown)}{'; ...' if len(store.problems) > SHOWN else ''})"
+            f"{len(problems)} of {data.table.num_rows} images are left out, having no"
+            f" latent ({'; '.join(shown)}{'; ...' if len(problems) > SHOWN else ''})"
         )
         if not (usable & ~data.validation).any():
             raise DataError(f"no image has a latent to train on: {shown[0]}")
     if recipe.validation.share and not data.validation.any():
         say(f"validate.share = {recipe.validation.share} of so few images holds out none")
     rows = np.flatnonzero(usable & ~data.validation)
-    shapes = store.buckets[rows].astype(np.int64) @ np.array([1 << 20, 1])
+    shapes = buckets[rows].astype(np.int64) @ np.array([1 << 20, 1])
     batches = Batches(rows, data.repeats[rows], shapes, recipe.steps.batch, recipe.seed)
     return batches, np.flatnonzero(usable & data.validation)
 
 
-def _check_sample(recipe: TrainRecipe) -> None:
+def check_sample(recipe: TrainRecipe) -> None:
+    """Raise RecipeError for samples that cannot be drawn."""
     width, height = recipe.sample.size
     if width < 8 or height < 8 or width % 8 or height % 8:
         raise RecipeError(f"sample.size is [{width}, {height}]: both must be multiples of 8")

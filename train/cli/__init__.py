@@ -27,6 +27,8 @@ def train(
         tuple[str, ...], Parameter(name="--set", negative=(), show_default=False)
     ] = (),
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
 ) -> None:
     """Train the adapter that a recipe describes.
 
@@ -44,12 +46,35 @@ def train(
         Change one key of the recipe: --set adapter.dim=32. May be given several times.
     device
         Where to train; auto takes a CUDA device where there is one.
+    dry_run
+        Check everything and print the plan: images, buckets, captions, adapter, steps. Nothing is
+        written.
+    json
+        Print the plan of a dry run as one JSON object.
     """
+    from schemas.errors import UsageError
     from schemas.recipes.load import load_train
+
+    if json and not dry_run:
+        raise UsageError("--json prints a plan: give --dry-run with it")
+    asked = load_train(recipe, changes)
+    if dry_run:
+        from dataclasses import asdict
+        from json import dumps
+
+        from train.cli import show
+        from train.preflight import plan
+
+        found = plan(asked, recipe.parent, resume=resume, overwrite=overwrite, device=device)
+        if json:
+            print(dumps(asdict(found), ensure_ascii=False, indent=1))
+        else:
+            show.plan(found)
+        return
     from train import loop
 
     result = loop.train(
-        load_train(recipe, changes),
+        asked,
         recipe.parent,
         resume=resume,
         overwrite=overwrite,

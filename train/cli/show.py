@@ -1,14 +1,44 @@
-"""What `train evaluate` looks like, for people."""
+"""What a plan and `train evaluate` look like, for people."""
 
+import math
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from train.evaluate import CheckpointResult, Evaluation
+from train.preflight import Plan
 from train.read_back import Figures
 
 WEAKEST = 8  # tags that are shown
+SHOWN = 10  # problems
+
+
+def plan(found: Plan) -> None:
+    """Print what a training would do."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    trained = sum(bucket.images for bucket in found.buckets)
+    out = len(found.images) - trained - found.held_out
+    numbers = sum(math.prod(shape) for shape in found.adapter.values()) - found.modules
+    table.add_row("images", f"{trained} trained, {found.held_out} held out, {out} left out")
+    table.add_row("cropped", f"{found.mean_crop:.1%} of an image, {found.most_crop:.1%} at most")
+    lost = ", ".join(f"{count} at {limit} tokens" for limit, count in found.lost_tags.items())
+    table.add_row("tags lost", lost)
+    table.add_row("empty captions", str(found.empty_captions))
+    table.add_row("adapter", f"{found.modules} modules, {numbers:,} parameters")
+    table.add_row("steps", f"{found.steps}, {found.epochs:.1f} epochs")
+    table.add_row("images seen", f"{found.images_seen} (as many steps at batch 1)")
+    console.print(table)
+    shapes = _table("bucket", "images")
+    for bucket in found.buckets:
+        shapes.add_row(f"{bucket.width}x{bucket.height}", str(bucket.images))
+    console.print()
+    console.print(shapes)
+    for problem in found.problems[:SHOWN]:
+        console.print(problem, markup=False, soft_wrap=True)
+    if more := len(found.problems[SHOWN:]):
+        console.print(f"and {more} more: --json lists them")
 
 
 def evaluation(found: Evaluation, folder: Path) -> None:

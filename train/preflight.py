@@ -1,0 +1,147 @@
+"""What a training would do, told before it is done: the plan of `train --dry-run`.
+
+The checks are those of a training (train.setup), in the same order; nothing is written, and no
+image is decoded.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from schemas.geometry import Placement, place
+from schemas.recipes.train import TrainRecipe
+from train.data import Data, read_data
+from train.device import find_device
+from train.model import find_model
+from train.optimizer import make_optimizer
+from train.run_folder import RunFolder
+from train.setup import batches_of, check_sample, length, load_tokens, networks
+from train.text import CHUNK, Tokens
+
+LIMITS = (CHUNK, 2 * CHUNK, 3 * CHUNK)  # of a caption, in tokens
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """What becomes of an image, in pixels."""
+
+    md5: str
+    width: int
+    height: int
+    scaled: tuple[int, int]  # width and height after scaling, before the crop
+    bucket: tuple[int, int]  # width and height; 0, 0: it is left out
+    crop: tuple[int, int, int, int]  # left, top, right, bottom, in the scaled image
+
+
+@dataclass(frozen=True)
+class PlannedBucket:
+    """How many images are trained at one shape."""
+
+    width: int
+    height: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would do."""
+
+    images: Sequence[PlannedImage]
+    buckets: Sequence[PlannedBucket]
+    mean_crop: float  # the part that is cut off an image, over those that are trained
+    most_crop: float
+    held_out: int
+    empty_captions: int
+    lost_tags: Mapping[str, int]  # by the limit in tokens: tags beyond it, over all captions
+    steps: int
+    epochs: float
+    images_seen: int  # repeats counted: the steps that a batch of one would take
+    adapter: Mapping[str, Sequence[int]]  # tensor -> shape, as the file will have them
+    problems: Sequence[str]
+
+    @property
+    def modules(self) -> int:
+        """How many modules the adapter changes."""
+        return sum(name.endswith(".alpha") for name in self.adapter)
+
+
+def plan(
+    recipe: TrainRecipe,
+    root: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+) -> Plan:
+    """Return what `train` would do with the same arguments; raises what it would raise."""
+    check_sample(recipe)
+    find_device(device)
+    RunFolder((root / recipe.out).resolve()).check(resume=resume, overwrite=overwrite)
+    data = read_data(recipe, root / recipe.data)
+    model = find_model(recipe.model, root)
+    _, text_encoders, adapter = networks(recipe, model)
+    make_optimizer(recipe.optimizer, *adapter.groups())
+    tokens = load_tokens(model, text_encoders)
+    model.vae_source.settings()
+    width, height = (data.table.column(side).to_numpy() for side in ("width", "height"))
+    placement = place(width, height, recipe.latents)
+    left_out = dict(placement.dropped) | _missing(data, (root / recipe.data).parent)
+    shapes = np.stack([placement.bucket_width, placement.bucket_height], axis=1)
+    shapes[list(left_out)] = 0
+    batches, held_out = batches_of(recipe, data, shapes, left_out)
+    steps, forwards = length(recipe, batches)
+    seen = batches.images(forwards)
+    crops = placement.cropped()[batches.rows]
+    empty = sum(not data.tags(row)[0] for row in batches.rows.tolist())
+    lost = _lost(data, tokens, batches.rows.tolist())
+    paths = data.table.column("path")
+    problems = [f"{paths[row]}: {reason}" for row, reason in sorted(left_out.items())]
+    if empty:
+        problems.append(f"{empty} captions are empty")
+    if beyond := lost[str(recipe.caption.tokens)]:
+        problems.append(f"{beyond} tags lie beyond {recipe.caption.tokens} tokens and are not read")
+    counted = Counter(map(tuple, shapes[batches.rows].tolist()))
+    return Plan(
+        images=_images(data, placement, shapes),
+        buckets=[PlannedBucket(w, h, count) for (w, h), count in sorted(counted.items())],
+        mean_crop=float(crops.mean()),
+        most_crop=float(crops.max()),
+        held_out=len(held_out),
+        empty_captions=empty,
+        lost_tags=lost,
+        steps=steps,
+        epochs=forwards / batches.per_epoch,
+        images_seen=seen,
+        adapter={name: list(tensor.shape) for name, tensor in sorted(adapter.tensors().items())},
+        problems=problems,
+    )
+
+
+def _missing(data: Data, root: Path) -> dict[int, str]:
+    """The rows whose file is gone."""
+    paths = data.table.column("path").to_pylist()
+    return {row: "missing" for row, path in enumerate(paths) if not (root / path).exists()}
+
+
+def _lost(data: Data, tokens: Tokens, rows: Sequence[int]) -> dict[str, int]:
+    """By each limit of tokens, how many tags lie beyond it, in the captions' own order."""
+    return {
+        str(limit): sum(data.caption(tokens, row, limit).lost for row in rows) for limit in LIMITS
+    }
+
+
+def _images(data: Data, placement: Placement, shapes: np.ndarray) -> list[PlannedImage]:
+    """Every image of the manifest; `shapes` (int [n, 2]) are 0 where one is left out."""
+    columns = (
+        *(data.table.column(name).to_pylist() for name in ("md5", "width", "height")),
+        *(placement.scaled_width.tolist(), placement.scaled_height.tolist()),
+        *(placement.crop_left.tolist(), placement.crop_top.tolist()),
+        shapes.tolist(),
+    )
+    return [
+        PlannedImage(md5, w, h, (across, down), (bw, bh), (left, top, left + bw, top + bh))
+        for md5, w, h, across, down, left, top, (bw, bh) in zip(*columns, strict=True)
+    ]
