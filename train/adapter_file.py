@@ -18,7 +18,7 @@ import torch
 
 from schemas.errors import ModelError
 from schemas.files import fingerprint, write_bytes
-from schemas.recipes.train import ModelKind, TrainRecipe
+from schemas.recipes.train import AdapterKind, AdapterSection, ModelKind, TrainRecipe
 
 DTYPES = {
     torch.float32: "F32",
@@ -37,6 +37,14 @@ KINDS: Mapping[ModelKind, Mapping[str, str]] = {  # what user interfaces know a 
         "modelspec.architecture": "stable-diffusion-xl-v1-base/lora",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
     },
+}
+NETWORKS: Mapping[AdapterKind, tuple[str, Mapping[str, Any]]] = {  # module and arguments elsewhere
+    "lora": ("networks.lora", {}),
+    "locon": ("networks.lora", {}),  # with conv_dim among the arguments
+    "dora": ("lycoris.kohya", {"algo": "lora", "dora_wd": True}),
+    "loha": ("lycoris.kohya", {"algo": "loha"}),
+    "lokr": ("lycoris.kohya", {"algo": "lokr"}),
+    "dylora": ("networks.dylora", {"unit": 1}),
 }
 LEGACY_HASH = slice(0x100000, 0x110000)  # the bytes of a file that older interfaces hash
 
@@ -137,7 +145,7 @@ def metadata_of(
 
 def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
     """Return what the metadata tells of the recipe; what this trainer does not do is None."""
-    model, latents, optimizer = recipe.model, recipe.latents, recipe.optimizer
+    model, latents, optimizer, loss = recipe.model, recipe.latents, recipe.optimizer, recipe.loss
     text_lr = optimizer.lr if optimizer.text_encoder_lr is None else optimizer.text_encoder_lr
     precision = recipe.steps.precision
     return {
@@ -146,10 +154,7 @@ def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
         "ss_vae_name": Path(model.vae).name if model.vae else None,
         "ss_clip_skip": model.clip_skip,
         "ss_zero_terminal_snr": model.zero_terminal_snr,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": recipe.adapter.dim,
-        "ss_network_alpha": recipe.adapter.alpha,
-        "ss_network_args": json.dumps({"blocks": recipe.adapter.blocks}),
+        **_network_of(recipe.adapter),
         "ss_learning_rate": optimizer.lr,
         "ss_unet_lr": optimizer.lr,
         "ss_text_encoder_lr": text_lr,
@@ -165,15 +170,33 @@ def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
         "ss_seed": recipe.seed,
         "ss_max_token_length": recipe.caption.tokens,
         "ss_shuffle_caption": recipe.caption.shuffle,
-        "ss_loss_type": "l2",
-        "ss_prior_loss_weight": recipe.loss.prior_weight,
-        "ss_noise_offset": None,
-        "ss_min_snr_gamma": None,
+        "ss_loss_type": loss.kind,
+        "ss_huber_schedule": None if loss.kind == "l2" else loss.huber.schedule,
+        "ss_huber_c": None if loss.kind == "l2" else loss.huber.c,
+        "ss_prior_loss_weight": loss.prior_weight,
+        "ss_noise_offset": loss.noise_offset or None,
+        "ss_min_snr_gamma": loss.min_snr or None,
         "ss_resolution": f"({latents.resolution}, {latents.resolution})",
         "ss_enable_bucket": True,
         "ss_bucket_no_upscale": not latents.upscale,
         "ss_min_bucket_reso": latents.min,
         "ss_max_bucket_reso": latents.max,
+    }
+
+
+def _network_of(section: AdapterSection) -> dict[str, Any]:
+    """Return what other trainers and interfaces know this kind of adapter by."""
+    module, args = NETWORKS[section.kind]
+    conv = {"conv_dim": section.conv_dim, "conv_alpha": section.conv_alpha or section.alpha}
+    own = section.model_dump(mode="json", include={"blocks", "block"}, exclude_none=True)
+    return {
+        "ss_network_module": module,
+        "ss_network_dim": section.dim,
+        "ss_network_alpha": section.alpha,
+        "ss_network_dropout": section.dropout or None,
+        "ss_network_args": json.dumps(
+            {**args, **(conv if section.conv_dim else {}), **{k: v for k, v in own.items() if v}}
+        ),
     }
 
 

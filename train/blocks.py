@@ -94,28 +94,30 @@ class Architecture:
             renamed[self.own_name(name) + dot + rest] = tensor
         return renamed
 
-    def parse(self, text: str, *, conv: bool = False) -> frozenset[str]:
+    def parse(self, text: str, *, conv: bool = False, where: str = "") -> frozenset[str]:
         """Return the blocks that `adapter.blocks` names: "all", "unet" or "IN04-07,OUT03-06,TE".
 
         Raises RecipeError for an unknown name, and when none of what is named holds a module that
         an adapter changes: without `conv` those are the attention blocks and the text encoders.
+        `where` says in messages what `text` is; left out, it is `adapter.blocks`.
         """
         if text.strip().lower() == "all":
             return frozenset(self.blocks)
         if text.strip().lower() == "unet":
             return frozenset(self.unet_blocks)
+        where = where or f'adapter.blocks = "{text}"'
         chosen: set[str] = set()
         for part in text.split(","):
-            chosen.update(self._parse_part(part.strip().upper(), text))
+            chosen.update(self._parse_part(part.strip().upper(), where))
         holding = (TEXT, *(self.unet_blocks[1:] if conv else self.attention))
         if not chosen & set(holding):
             raise RecipeError(
-                f'adapter.blocks = "{text}" holds no module that the adapter changes: those lie in'
+                f"{where} holds no module that the adapter changes: those lie in"
                 f" {', '.join(holding)}"
             )
         return frozenset(chosen)
 
-    def _parse_part(self, part: str, text: str) -> list[str]:
+    def _parse_part(self, part: str, where: str) -> list[str]:
         if part in self.blocks:
             return [part]
         if found := _RANGE.fullmatch(part):
@@ -129,7 +131,7 @@ class Architecture:
         last_one = f"{self.sides - 1:02}"
         of_kind = "" if self.kind == "sd15" else " of SDXL"
         raise RecipeError(
-            f'adapter.blocks = "{text}": "{part}" is no block{of_kind}{hint}; known are "all",'
+            f'{where}: "{part}" is no block{of_kind}{hint}; known are "all",'
             f' "unet", TE, IN00 to IN{last_one}, M00, OUT00 to OUT{last_one}, and ranges such as'
             " IN04-07"
         )

@@ -12,8 +12,8 @@ from schemas.errors import DatasetError, ModelError
 from schemas.recipes.load import load_train
 from schemas.recipes.train import TrainRecipe
 from train.adapter_file import read_adapter
+from train.adapters.adapter import Adapter
 from train.device import find_device
-from train.lora import Adapter
 from train.model import find_model
 from train.run_folder import RunFolder
 from train.sample import Painter

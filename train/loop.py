@@ -17,6 +17,7 @@ from train.sample import draw_grid
 from train.setup import Setup, setup
 from train.step import train_step, validation_loss
 from train.stopping import stop_signals
+from train.unchanged import tell_unchanged
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Progress:
 def fit(ready: Setup) -> Progress:
     """Take the steps that are left; save, sample and validate on the way."""
     recipe, progress = ready.recipe, _progress(ready)
+    marks = ready.adapter.marks()
     with Log(ready.folder, progress.step) as log, stop_signals() as stop:
         if ready.start is None:
             save(ready, progress)
@@ -106,6 +108,7 @@ def fit(ready: Setup) -> Progress:
                     _sample(ready, progress, f"step {progress.step}")
         save(ready, progress)
         _validate(ready, progress, log)
+    tell_unchanged(ready, marks)
     return progress
 
 

@@ -7,6 +7,7 @@ bitsandbytes' (an extra); every other is looked up in pytorch-optimizer. Case do
 import difflib
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,16 @@ from schemas.progress import say
 from schemas.recipes.train import OptimizerSection
 
 Optimizer = torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that are trained at one rate."""
+
+    weights: Sequence[nn.Parameter]
+    is_text: bool = False  # of a text encoder, so that text_encoder_lr holds
+    factor: float = 1.0  # of the rate
+
 
 OWN_KEYS = {"lr": "optimizer.lr", "params": "adapter.blocks"}
 OF_TORCH = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -36,25 +47,23 @@ USUAL_ARGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def make_optimizer(
-    section: OptimizerSection, unet: Sequence[nn.Parameter], text: Sequence[nn.Parameter]
-) -> Optimizer:
-    """Return the optimizer over the U-Net's parameters and the text encoder's, at their rates.
+def make_optimizer(section: OptimizerSection, groups: Sequence[Group]) -> Optimizer:
+    """Return the optimizer over groups of weights, each at its rate.
 
     Each group keeps its full rate as "full_lr". Raises RecipeError for a name that nobody has,
     arguments that the optimizer does not take, and rates that it cannot hold.
     """
     text_lr = section.lr if section.text_encoder_lr is None else section.text_encoder_lr
-    groups = [
-        {"params": list(parameters), "lr": rate, "full_lr": rate}
-        for parameters, rate in ((unet, section.lr), (text, text_lr))
-        if parameters
+    rates = [(text_lr if group.is_text else section.lr) * group.factor for group in groups]
+    made_of = [
+        {"params": list(group.weights), "lr": rate, "full_lr": rate}
+        for group, rate in zip(groups, rates, strict=True)
     ]
     kind = find_optimizer(section.name)
-    _check_rates(section, kind, [float(group["lr"]) for group in groups])  # type: ignore[arg-type]
+    _check_rates(section, kind, groups, rates)
     args = {**USUAL_ARGS.get(kind.__name__.lower(), {}), **_arguments(section, kind)}
     try:
-        made: Optimizer = kind(groups, **args)
+        made: Optimizer = kind(made_of, **args)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"optimizer.args: {kind.__name__} refuses them: {error}") from None
     return made
@@ -103,9 +112,18 @@ def is_self_paced(name: str) -> bool:
     return name.lower().startswith(SELF_PACED)
 
 
-def _check_rates(section: OptimizerSection, kind: Any, rates: Sequence[float]) -> None:
+def _check_rates(
+    section: OptimizerSection, kind: Any, groups: Sequence[Group], rates: Sequence[float]
+) -> None:
     name = kind.__name__
     if is_self_paced(name):
+        if len(factors := sorted({group.factor for group in groups})) > 1:
+            shown = " and ".join(f"{factor:g}" for factor in factors)
+            raise RecipeError(
+                f"optimizer: {name} finds one rate for all and cannot hold the factors {shown} of"
+                " adapter.block: leave its lr out, or set it to 0 for blocks that are not to be"
+                " trained"
+            )
         if len(set(rates)) > 1:
             shown = " and ".join(f"{rate:g}" for rate in rates)
             raise RecipeError(

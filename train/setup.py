@@ -11,13 +11,14 @@ import torch
 from schemas.errors import DataError, ModelError, RecipeError
 from schemas.progress import say
 from schemas.recipes.train import TrainRecipe
-from train import blocks, latents
+from train import latents
+from train.adapter_file import read_adapter
+from train.adapters.adapter import Adapter, attach_adapter
 from train.averaging import Average
 from train.batches import Batches
 from train.conditioning import true_sizes
 from train.data import Data, read_data
 from train.device import find_device
-from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
 from train.optimizer import make_optimizer, restore
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
@@ -52,7 +53,6 @@ class Setup:
     vae: Any
     abar: torch.Tensor  # float32 [timesteps], on the device
     adapter: Adapter
-    trains_text: bool
     optimizer: torch.optim.Optimizer
     average: Average
     start: State | None  # where to go on; None: from the beginning
@@ -87,9 +87,10 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
-    trains_text = blocks.TEXT in model.architecture.parse(recipe.adapter.blocks)
     unet, text_encoders, adapter = networks(recipe, model)
-    optimizer = make_optimizer(recipe.optimizer, *adapter.groups())
+    if recipe.adapter.start and not resume:
+        _go_on_from(recipe, root, adapter)
+    optimizer = make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     _tell_cut_prompts(recipe, tokens)
     model_sha256 = model.sha256()
@@ -136,7 +137,6 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         vae=vae,
         abar=model.scheduler().alphas_cumprod.to(target, torch.float32),
         adapter=adapter,
-        trains_text=trains_text,
         optimizer=optimizer,
         average=average,
         start=start,
@@ -158,15 +158,14 @@ def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], A
             f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
         )
     unet = model.unet()
-    options = recipe.adapter
-    adapter = attach_lora(
-        *(model.architecture, unet, text_encoders),
-        dim=options.dim,
-        alpha=options.alpha,
-        where=options.blocks,
-        seed=recipe.seed,
-    )
+    adapter = attach_adapter(model.architecture, unet, text_encoders, recipe.adapter, recipe.seed)
     return unet, text_encoders, adapter
+
+
+def _go_on_from(recipe: TrainRecipe, root: Path, adapter: Adapter) -> None:
+    """Load the adapter that the recipe starts from. Raises ModelError when it is another kind."""
+    path = root / recipe.adapter.start
+    adapter.load(read_adapter(path)[0], f"adapter.start: {path}")
 
 
 def load_tokens(model: Model, text_encoders: Sequence[Any]) -> Tokens:

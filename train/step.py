@@ -27,18 +27,17 @@ def train_step(ready: Setup, step: int, cut: np.ndarray) -> tuple[float, float]:
     `cut` (int64 [manifest rows]) counts the tags that were cut off captions. Raises Failure, before
     anything is changed, when the loss or its gradient is not finite.
     """
-    batches = [
-        ready.batches[number]
-        for number in range(ready.batches_by(step), ready.batches_by(step + 1))
-    ]
+    numbers = range(ready.batches_by(step), ready.batches_by(step + 1))
+    batches = [ready.batches[number] for number in numbers]
     images = sum(len(batch.rows) for batch in batches)
     total = 0.0
-    for batch in batches:
-        losses = batch_losses(ready, batch, step, cut)
-        if not losses.isfinite().all():
-            broken = batch.rows[~losses.isfinite().cpu().numpy()]
-            raise _not_finite(ready, broken, step, "loss")
-        torch.autograd.backward(losses.sum() / images)
+    for number, batch in zip(numbers, batches, strict=True):
+        with ready.adapter.learning(ready.recipe.seed, number):
+            losses = batch_losses(ready, batch, step, cut)
+            if not losses.isfinite().all():
+                broken = batch.rows[~losses.isfinite().cpu().numpy()]
+                raise _not_finite(ready, broken, step, "loss")
+            torch.autograd.backward(losses.sum() / images)
         total += float(losses.detach().sum())
     options = ready.recipe.optimizer
     norm = torch.nn.utils.clip_grad_norm_(
@@ -130,7 +129,7 @@ def losses_at(
     abar = ready.abar[timesteps]
     half = ready.recipe.steps.precision == "bf16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        with torch.set_grad_enabled(ready.trains_text and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(ready.adapter.trains_text and torch.is_grad_enabled()):
             encoded = encode(ready.text_encoders, ids.to(device), section.clip_skip)
         seen = noise if perturbation is None else noise + perturbation.to(device)
         noisy = add_noise(x0, seen, abar)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from schemas.recipes.section import Section
 
 ModelKind = Literal["sd15", "sdxl"]
+AdapterKind = Literal["lora", "locon", "dora", "loha", "lokr", "dylora"]
 
 
 class ModelSection(Section):
@@ -63,17 +64,52 @@ class LatentsSection(Section):
         return self
 
 
+class BlockSection(Section):
+    """What holds for some blocks instead of the adapter's figures."""
+
+    dim: int | None = Field(None, ge=0)
+    """rank; 0: these blocks are not trained"""
+    alpha: float | None = Field(None, gt=0)
+    """the change is scaled by alpha / dim"""
+    lr: float | None = Field(None, ge=0)
+    """a factor of the learning rate; 0: these blocks are not trained"""
+
+
 class AdapterSection(Section):
     """What is trained."""
 
-    kind: Literal["lora"] = "lora"
-    """the adapter's kind"""
+    kind: AdapterKind = "lora"
+    """lora, locon (3x3 convolutions too), dora, or loha, lokr, dylora by lycoris-lora"""
     dim: int = Field(16, ge=1)
     """rank"""
     alpha: float = Field(4.0, gt=0)
     """the change is scaled by alpha / dim"""
+    conv_dim: int = Field(0, ge=0)
+    """rank beside 3x3 convolutions; 0 leaves the U-Net's resnets and samplers alone"""
+    conv_alpha: float = Field(0.0, ge=0)
+    """alpha beside 3x3 convolutions; 0: the same as alpha"""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """the part of the inputs that the adapter does not see, drawn anew at every step"""
     blocks: str = "all"
     """which blocks: "all", "unet", or names such as "IN04-07,OUT03-06,TE" """
+    start: str = ""
+    """an adapter file of the same kind and ranks to go on from"""
+    block: dict[str, BlockSection] = Field(default_factory=dict)
+    """by name: "OUT03-06" = { dim = 16, alpha = 4, lr = 0.5 }, where lr is a factor"""
+
+    @model_validator(mode="after")
+    def _convolutions(self) -> "AdapterSection":
+        if self.conv_dim and self.kind == "lora":
+            raise ValueError(
+                'conv_dim is for 3x3 convolutions, which kind = "lora" does not change: use kind ='
+                ' "locon"'
+            )
+        if self.kind == "locon" and not self.conv_dim:
+            raise ValueError(
+                'kind = "locon" without conv_dim changes no 3x3 convolution: give conv_dim, or use'
+                ' kind = "lora"'
+            )
+        return self
 
 
 class OptimizerSection(Section):

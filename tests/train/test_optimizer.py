@@ -1,6 +1,6 @@
 """Optimizers by name: found, checked, their groups, what they are told and what they tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from schemas import progress
 from schemas.errors import RecipeError
 from schemas.recipes.train import OptimizerSection
 from train.averaging import Average, for_use
-from train.optimizer import find_optimizer, make_optimizer, restore, set_rate
+from train.optimizer import Group, Optimizer, find_optimizer, make_optimizer, restore, set_rate
 
 Told = Callable[[], list[str]]
 NAMES = (
@@ -31,8 +31,15 @@ def weights(count: int = 2) -> list[nn.Parameter]:
     return [nn.Parameter(torch.randn(64, 80, generator=generator)) for _ in range(count)]
 
 
+def made(
+    section: OptimizerSection, unet: Sequence[nn.Parameter], text: Sequence[nn.Parameter]
+) -> Optimizer:
+    groups = [Group(part, is_text) for part, is_text in ((unet, False), (text, True)) if part]
+    return make_optimizer(section, groups)
+
+
 def stepped(section: OptimizerSection, parameters: list[nn.Parameter], steps: int) -> None:
-    run(make_optimizer(section, parameters, []), parameters, range(steps))
+    run(made(section, parameters, []), parameters, range(steps))
 
 
 def run(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], steps: range) -> None:
@@ -50,12 +57,25 @@ def section_of(name: str, lr: float) -> OptimizerSection:
 def test_each_group_has_its_own_rate() -> None:
     unet, text = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(2))
     section = OptimizerSection(lr=1e-3, text_encoder_lr=1e-4, args={"betas": [0.8, 0.9]})
-    optimizer = make_optimizer(section, [unet], [text])
+    optimizer = made(section, [unet], [text])
     assert set_rate(optimizer, 0.5) == pytest.approx(5e-4)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([5e-4, 5e-5])
     assert [tuple(group["betas"]) for group in optimizer.param_groups] == [(0.8, 0.9)] * 2
-    same = make_optimizer(OptimizerSection(lr=1e-3), [], [text])
+    same = made(OptimizerSection(lr=1e-3), [], [text])
     assert [group["lr"] for group in same.param_groups] == [1e-3]
+
+
+def test_blocks_have_rates_of_their_own_as_factors_of_the_rate() -> None:
+    groups = [Group(weights(1)), Group(weights(1), factor=0.5), Group(weights(1), True, 0.5)]
+    optimizer = make_optimizer(OptimizerSection(lr=1e-3, text_encoder_lr=1e-4), groups)
+    set_rate(optimizer, 0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-4, 5e-5, 5e-6])
+    with pytest.raises(RecipeError) as caught:
+        make_optimizer(section_of("DAdaptLion", 1.0), groups)
+    assert str(caught.value) == (
+        "optimizer: DAdaptLion finds one rate for all and cannot hold the factors 0.5 and 1 of"
+        " adapter.block: leave its lr out, or set it to 0 for blocks that are not to be trained"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,10 +92,10 @@ def test_every_optimizer_moves_weights_at_its_rate_and_none_at_0(name: str) -> N
 def test_a_saved_state_goes_on_to_the_bit(name: str) -> None:
     rate = 1.0 if name.startswith(("DAdapt", "Prodigy")) else 1e-3
     whole, resumed = weights(), weights()
-    run(make_optimizer(section_of(name, rate), whole, []), whole, range(6))
-    first = make_optimizer(section_of(name, rate), resumed, [])
+    run(made(section_of(name, rate), whole, []), whole, range(6))
+    first = made(section_of(name, rate), resumed, [])
     run(first, resumed, range(3))
-    second = make_optimizer(section_of(name, rate), resumed, [])
+    second = made(section_of(name, rate), resumed, [])
     restore(second, first.state_dict(), torch.device("cpu"))
     run(second, resumed, range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
@@ -129,7 +149,7 @@ def test_what_cannot_be_is_refused_with_a_sentence(
     changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        make_optimizer(OptimizerSection.model_validate(changes), weights(1), weights(1))
+        made(OptimizerSection.model_validate(changes), weights(1), weights(1))
     assert str(caught.value) == message
 
 
@@ -145,20 +165,20 @@ def test_without_bitsandbytes_its_names_say_what_to_install(
 
 
 def test_a_rate_that_is_a_factor_is_told(told: Told) -> None:
-    make_optimizer(section_of("Prodigy", 0.5), weights(1), weights(1))
+    made(section_of("Prodigy", 0.5), weights(1), weights(1))
     assert told() == [
         "Prodigy finds its rate itself and optimizer.lr = 0.5 is a factor of it: 1 is meant, less"
         " is for trainings that diverge"
     ]
-    make_optimizer(section_of("Prodigy", 1.0), weights(1), weights(1))
+    made(section_of("Prodigy", 1.0), weights(1), weights(1))
     section = OptimizerSection(name="Adafactor", lr=1e-3, args={"relative_step": True})
-    make_optimizer(section, weights(1), [])
+    made(section, weights(1), [])
     assert told() == ["with relative_step AdaFactor makes its own rate: optimizer.lr has no effect"]
 
 
 def test_an_average_follows_the_weights_and_is_used_in_their_place() -> None:
     (weight,) = weights(1)
-    optimizer = make_optimizer(OptimizerSection(), [weight], [])
+    optimizer = made(OptimizerSection(), [weight], [])
     average = Average([weight], 0.5)
     expected = weight.detach().clone()
     for step in range(4):
@@ -181,7 +201,7 @@ def test_an_average_follows_the_weights_and_is_used_in_their_place() -> None:
 
 def test_schedule_free_weights_come_back_to_the_bit() -> None:
     (weight,) = weights(1)
-    optimizer = make_optimizer(section_of("ScheduleFreeAdamW", 1e-2), [weight], [])
+    optimizer = made(section_of("ScheduleFreeAdamW", 1e-2), [weight], [])
     run(optimizer, [weight], range(5))
     trained = weight.detach().clone()
     with for_use(optimizer, Average([weight], 0.0)):

@@ -21,7 +21,7 @@ from prep.demo.recipes import CHARACTER, TRIGGER
 from schemas.recipes.train import OptimizerSection, TrainRecipe
 from schemas.tables import MANIFEST
 from train.averaging import Average, for_use
-from train.optimizer import make_optimizer, set_rate
+from train.optimizer import Group, make_optimizer, set_rate
 from train.schedule import COURSES, rate_factor
 from train.setup import Setup, setup
 from train.step import losses_at
@@ -91,7 +91,7 @@ def taught(
 ) -> float:
     """Train on the triples; return the loss on all of them, and put the adapter back."""
     weights = list(ready.adapter.parameters())
-    optimizer, average = make_optimizer(section, weights, []), Average(weights, section.ema)
+    optimizer, average = make_optimizer(section, [Group(weights)]), Average(weights, section.ema)
     start = copy.deepcopy([weight.detach() for weight in weights])
     for step in range(steps):
         place = step * at_once % len(triples["x0"])

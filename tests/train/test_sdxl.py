@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from schemas.errors import ModelError, RecipeError
-from schemas.recipes.train import ModelSection, TrainRecipe
+from schemas.recipes.train import AdapterSection, ModelSection, TrainRecipe
 from train import train
 from train.adapter_file import read_adapter, write_adapter
+from train.adapters.adapter import Adapter, attach_adapter
 from train.blocks import SDXL
 from train.finished import open_run
-from train.lora import Adapter, attach_lora
 from train.model import Model, find_model
 from train.sample import Painter
 from train.setup import Setup, setup
@@ -134,20 +134,22 @@ def test_with_zero_terminal_snr_a_picture_starts_where_all_is_noise(
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
 
-def woken(found: Model, where: str = "all") -> tuple[Any, tuple[Any, ...], Adapter]:
+def woken(found: Model, where: str = "all", **of_kind: Any) -> tuple[Any, tuple[Any, ...], Adapter]:
     """U-Net and text encoders with an adapter of values as after training."""
     unet, text_encoders = found.unet(), found.text_encoders()
-    adapter = attach_lora(SDXL, unet, text_encoders, dim=4, alpha=2, where=where, seed=0)
+    section = AdapterSection(dim=4, alpha=2, blocks=where, **of_kind)
+    adapter = attach_adapter(SDXL, unet, text_encoders, section, seed=0)
     torch.manual_seed(0)
     for weight in adapter.parameters():
         nn.init.normal_(weight, std=0.1)
     return unet, text_encoders, adapter
 
 
+@pytest.mark.parametrize("of_kind", [{}, {"kind": "locon", "conv_dim": 3}])
 def test_the_file_loads_in_diffusers_with_equal_outputs(
-    found: Model, pipeline: Any, tmp_path: Path
+    found: Model, pipeline: Any, tmp_path: Path, of_kind: dict[str, Any]
 ) -> None:
-    unet, text_encoders, adapter = woken(found)
+    unet, text_encoders, adapter = woken(found, **of_kind)
     tokens = Tokens(found.tokenizer())
     write_adapter(tmp_path / "a.safetensors", adapter.tensors(), {}, "fp32")
     pipeline.load_lora_weights(str(tmp_path), weight_name="a.safetensors")
@@ -180,8 +182,10 @@ def test_files_with_diffusers_names_are_read(found: Model, tmp_path: Path) -> No
     }
     assert renamed.keys() != adapter.tensors().keys()
     write_adapter(tmp_path / "a.safetensors", renamed, {}, "fp32")
-    other = attach_lora(
-        *(SDXL, found.unet(), found.text_encoders()), dim=4, alpha=1, where="IN04,M00,TE", seed=1
+    other = attach_adapter(
+        *(SDXL, found.unet(), found.text_encoders()),
+        AdapterSection(dim=4, alpha=1, blocks="IN04,M00,TE"),
+        seed=1,
     )
     other.load(load_file(tmp_path / "a.safetensors"), "a.safetensors")
     assert all(torch.equal(adapter.tensors()[n], t) for n, t in other.tensors().items())

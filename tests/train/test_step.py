@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from schemas.recipes.train import TrainRecipe
+from schemas.recipes.train import AdapterSection, TrainRecipe
 from train.setup import Setup, setup
 from train.step import batch_losses, losses_at, train_step, validation_loss
 
@@ -27,41 +27,80 @@ def wake(run: Setup) -> None:
         weight.data += torch.randn(weight.shape, generator=generator) * 0.05
 
 
+ATTENTION = r".*attentions.*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|net\.0\.proj|net\.2)"
+CONV = r"|.*(resnets\.\d+\.(conv1|conv2|time_emb_proj|conv_shortcut)|samplers\.0\.conv)"
+WIDE = r".*(conv1|conv2|samplers\.0\.conv)"
+LAYERS = r".*encoder\.layers.*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+PARTS = {  # peft's names of what our layers call
+    "lora_A.default.weight": "down",
+    "lora_B.default.weight": "up",
+    "lora_magnitude_vector.default.weight": "magnitude",
+}
+
+
 def peft_twin(model: Path, run: Setup) -> tuple[Any, Any, dict[str, torch.Tensor]]:
-    """The same models with peft's LoRA layers at the same weights, and these by our names."""
+    """The same models with peft's layers at the same weights, and these by our names."""
     from diffusers import UNet2DConditionModel
     from peft import LoraConfig, inject_adapter_in_model
     from transformers import CLIPTextModel
 
+    asked = run.recipe.adapter
     unet = UNet2DConditionModel.from_pretrained(model / "unet", low_cpu_mem_usage=False)
     text = CLIPTextModel.from_pretrained(model / "text_encoder")
-    attention = r".*attentions.*(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|net\.0\.proj|net\.2)"
-    layers = r".*encoder\.layers.*(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
+    config: dict[str, Any] = {"r": asked.dim, "lora_alpha": asked.alpha}
+    config["use_dora"] = asked.kind == "dora"
+    wide = {
+        "rank_pattern": {WIDE: asked.conv_dim},
+        "alpha_pattern": {WIDE: asked.conv_alpha},
+    }
     parameters: dict[str, torch.Tensor] = {}
-    for base, targets, prefix in (
-        (unet, attention, "lora_unet_"),
-        (text, layers, "lora_te_text_model_"),
+    for base, more, prefix in (
+        (
+            unet,
+            {"target_modules": ATTENTION + CONV, **wide}
+            if asked.conv_dim
+            else {"target_modules": ATTENTION},
+            "lora_unet_",
+        ),
+        (text, {"target_modules": LAYERS}, "lora_te_text_model_"),
     ):
         base.requires_grad_(False)
-        inject_adapter_in_model(LoraConfig(r=4, lora_alpha=2, target_modules=targets), base)
+        inject_adapter_in_model(LoraConfig(**config, **more), base)
         for path, weight in base.named_parameters():
-            if "lora_" not in path:
+            found = [part for part in PARTS if path.endswith("." + part)]
+            if not found:
                 continue
-            module, _, side = path.removesuffix(".default.weight").rpartition(".lora_")
-            side = {"A": "down", "B": "up"}[side]
-            name = prefix + module.removeprefix("text_model.").replace(".", "_")
-            weight.data.copy_(run.adapter.tensors()[f"{name}.lora_{side}.weight"])
-            parameters[f"{name}.{side}"] = weight
+            module = path.removesuffix("." + found[0]).removeprefix("text_model.")
+            name = prefix + module.replace(".", "_")
+            own = getattr(run.adapter.layers[name], PARTS[found[0]])
+            weight.data.copy_(own.data.reshape(weight.shape))
+            parameters[f"{name}.{PARTS[found[0]]}"] = weight
     return unet, text, parameters
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize(
+    ("prediction", "adapter", "modules"),
+    [
+        ("epsilon", {}, 192),
+        ("v", {}, 192),
+        ("epsilon", {"kind": "locon", "conv_dim": 3, "conv_alpha": 2.0}, 279),
+        ("v", {"kind": "dora"}, 192),
+        ("epsilon", {"kind": "dora", "conv_dim": 3, "conv_alpha": 2.0}, 279),
+    ],
+)
 def test_loss_and_gradients_equal_peft_and_diffusers(
-    model: Path, dataset: Path, recipe: Make, prediction: str
+    model: Path,
+    dataset: Path,
+    recipe: Make,
+    prediction: str,
+    adapter: dict[str, Any],
+    modules: int,
 ) -> None:
     from diffusers import DDPMScheduler
 
-    run = ready(recipe(model={"prediction": prediction, "clip_skip": 2}), dataset)
+    asked = recipe(model={"prediction": prediction, "clip_skip": 2})
+    own = AdapterSection.model_validate({**asked.adapter.model_dump(), **adapter})
+    run = ready(asked.model_copy(update={"adapter": own}), dataset)
     wake(run)
     torch.manual_seed(0)
     x0, noise = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
@@ -74,7 +113,8 @@ def test_loss_and_gradients_equal_peft_and_diffusers(
     ours.backward()
 
     unet, text, parameters = peft_twin(model, run)
-    assert len(parameters) == 2 * (192 + 12)
+    each_has = 3 if own.kind == "dora" else 2
+    assert len(parameters) == each_has * (modules + 12)
     scheduler = DDPMScheduler.from_pretrained(model / "scheduler")
     theirs = run.model.tokenizer()(texts, padding="max_length", max_length=77, return_tensors="pt")
     hidden = text(theirs.input_ids, output_hidden_states=True).hidden_states[-2]
@@ -86,16 +126,17 @@ def test_loss_and_gradients_equal_peft_and_diffusers(
     loss.backward()
     torch.testing.assert_close(ours, loss, atol=1e-5, rtol=1e-5)
     compared = 0
-    for name, layer in run.adapter.layers.items():
-        for side in ("down", "up"):
-            expected = parameters[f"{name}.{side}"].grad
-            found = getattr(layer, side).grad
-            if expected is None:  # the encoder's layer that clip_skip leaves out
-                assert found is None
-                continue
-            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-            compared += 1
-    assert compared == 2 * (192 + 6)
+    for name, expected in parameters.items():
+        module, _, part = name.rpartition(".")
+        found = getattr(run.adapter.layers[module], part).grad
+        if expected.grad is None:  # the encoder's layer that clip_skip leaves out
+            assert found is None
+            continue
+        torch.testing.assert_close(
+            found.reshape(expected.shape), expected.grad, atol=1e-5, rtol=1e-5
+        )
+        compared += 1
+    assert compared == each_has * (modules + 6)
 
 
 def test_checkpointing_gives_the_same_gradients(dataset: Path, recipe: Make) -> None:

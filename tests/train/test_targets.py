@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from schemas.errors import ModelError
-from schemas.recipes.train import ModelSection
+from schemas.recipes.train import AdapterSection, ModelSection
+from train.adapters.adapter import Adapter, attach_adapter
 from train.blocks import ARCHITECTURES, SD15, SDXL, Architecture
-from train.lora import Adapter, attach_lora
 from train.model import find_model
 from train.targets import Target, expected_modules, find_targets
 
@@ -28,7 +28,7 @@ def count(targets: list[Target], prefix: str) -> int:
 
 def meta_lora(architecture: Architecture, networks: Networks, where: str) -> Adapter:
     with torch.device("meta"):
-        return attach_lora(architecture, *networks, dim=16, alpha=4.0, where=where, seed=0)
+        return attach_adapter(architecture, *networks, AdapterSection(blocks=where), seed=0)
 
 
 def test_sd15_has_192_and_72_modules_under_the_names_of_the_ecosystem(real_sd15: Networks) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from prep.demo.model import build_model
+from schemas.recipes.train import AdapterSection
+from train.adapters.adapter import attach_adapter
 from train.blocks import SD15
-from train.lora import attach_lora
 from train.targets import expected_modules
 
 WORDS = ["long hair", "blue eyes", "^^^", ":3", "hoshizora academy", "1girl"]
@@ -71,7 +72,7 @@ def test_its_blocks_are_those_of_sd15(built: Path) -> None:
 
     unet = UNet2DConditionModel.from_pretrained(built / "unet", low_cpu_mem_usage=False)
     text = CLIPTextModel.from_pretrained(built / "text_encoder")
-    adapter = attach_lora(SD15, unet, [text], dim=2, alpha=2, where="all", seed=0)
+    adapter = attach_adapter(SD15, unet, [text], AdapterSection(dim=2, alpha=2), seed=0)
     assert sum(name.startswith("lora_unet_") for name in adapter.layers) == 192
     counts = expected_modules(unet.config, [text.config.to_dict()])
     attention = {f"IN{n:02}" for n in (1, 2, 4, 5, 7, 8)} | {f"OUT{n:02}" for n in range(3, 12)}

@@ -1,7 +1,8 @@
-"""LoRA layers: the change they make, and what other programs read."""
+"""LoRA and LoCon: the change they make, and what other programs read."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,27 +10,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from schemas.errors import ModelError
-from schemas.recipes.train import ModelSection
+from schemas.recipes.train import AdapterSection, ModelSection
 from train.adapter_file import write_adapter
+from train.adapters.adapter import Adapter, attach_adapter
+from train.adapters.lora import LoRA, delta
 from train.blocks import SD15
-from train.lora import Adapter, LoRA, attach_lora, delta
 from train.model import find_model
 from train.text import Tokens, encode
-
-
-@pytest.mark.parametrize("base", [nn.Linear(6, 5), nn.Conv2d(6, 5, 1)])
-def test_forward_is_the_base_with_delta_added(base: nn.Linear | nn.Conv2d) -> None:
-    torch.manual_seed(0)
-    layer = LoRA(base, rank=3, alpha=2.0)
-    layer.start(7, "name")
-    nn.init.normal_(layer.up)
-    x = torch.randn(2, 4, 6) if isinstance(base, nn.Linear) else torch.randn(2, 6, 4, 4)
-    change = layer.delta()
-    assert change.shape == base.weight.shape
-    apart = base(x) + layer(x)
-    with torch.no_grad():
-        base.weight += change
-    torch.testing.assert_close(apart, base(x))
 
 
 def test_delta_is_the_formula_of_the_paper() -> None:
@@ -41,22 +28,23 @@ def test_an_untouched_adapter_changes_nothing_and_is_drawn_by_name(model: Path) 
     found = find_model(ModelSection(path=str(model)), Path())
     parts: list[Adapter] = []
     for where in ("all", "M00"):
-        parts.append(
-            attach_lora(
-                *(SD15, found.unet(), found.text_encoders()), dim=4, alpha=4, where=where, seed=3
-            )
-        )
+        section = AdapterSection(dim=4, blocks=where)
+        parts.append(attach_adapter(SD15, found.unet(), found.text_encoders(), section, seed=3))
     everything, middle = (part.tensors() for part in parts)
     assert all(not t.any() for name, t in everything.items() if name.endswith("lora_up.weight"))
     assert all(torch.equal(everything[name], middle[name]) for name in middle)
 
 
-def test_the_file_loads_in_diffusers_with_equal_outputs(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_kind", [{}, {"kind": "locon", "conv_dim": 3, "conv_alpha": 1}])
+def test_the_file_loads_in_diffusers_with_equal_outputs(
+    model: Path, tmp_path: Path, of_kind: dict[str, Any]
+) -> None:
     from diffusers import StableDiffusionPipeline
 
     found = find_model(ModelSection(path=str(model)), Path())
     unet, text_encoders = found.unet(), found.text_encoders()
-    adapter = attach_lora(SD15, unet, text_encoders, dim=4, alpha=2, where="all", seed=0)
+    section = AdapterSection(dim=4, alpha=2, **of_kind)
+    adapter = attach_adapter(SD15, unet, text_encoders, section, seed=0)
     torch.manual_seed(0)
     for weight in adapter.parameters():
         nn.init.normal_(weight, std=0.1)
@@ -83,8 +71,8 @@ def test_strength_scales_the_change_and_0_is_the_base_exactly() -> None:
     x = torch.randn(3, 6)
     with torch.no_grad():
         plain = base(x)
-        adapter = Adapter(SD15, 2, 1.0)
-        adapter.attach("name", base, seed=0)
+        adapter = Adapter(SD15)
+        adapter.attach("name", base, LoRA(base, 2, 1.0))
         for weight in adapter.parameters():
             nn.init.normal_(weight)
         trained = base(x)
@@ -106,7 +94,8 @@ def test_a_file_goes_back_into_the_adapter_it_came_from(model: Path, tmp_path: P
 
     def attached(where: str, dim: int, alpha: float) -> Adapter:
         parts = (SD15, found.unet(), found.text_encoders())
-        return attach_lora(*parts, dim=dim, alpha=alpha, where=where, seed=0)
+        section = AdapterSection(dim=dim, alpha=alpha, blocks=where)
+        return attach_adapter(*parts, section, seed=0)
 
     adapter = attached("M00,TE", 4, 2)
     for weight in adapter.parameters():
