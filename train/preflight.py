@@ -83,7 +83,7 @@ def plan(
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
     _, text_encoders, adapter = networks(recipe, model)
-    make_optimizer(recipe.optimizer, *adapter.groups())
+    make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     model.vae_source.settings()
     width, height = (data.table.column(side).to_numpy() for side in ("width", "height"))
