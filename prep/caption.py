@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from prep import seals
 from prep.calibration import in_force
 from prep.captions import sources
-from prep.captions.columns import BOORU, TAGGER, Images, Ints, Tags
+from prep.captions.columns import Images, Ints, Tags
 from prep.captions.combined import Read, names_of
 from prep.captions.knowledge import Knowledge
 from prep.captions.render import render
@@ -237,7 +237,7 @@ def _from_sources(dataset: Dataset, images: Images) -> Tags:
     if options == "taggers":
         return tagger
     both = sources.together(booru, tagger).once()
-    return both.where(both.source == (BOORU | TAGGER)) if options == "intersection" else both
+    return sources.taken(both, options, dataset.recipe.caption.few)
 
 
 def _from_booru(dataset: Dataset, images: Images, reads: list[Read]) -> Tags:
@@ -277,10 +277,12 @@ def _found(dataset: Dataset, tags: Tags, images: Images, refit: bool) -> tuple[l
 
     They are found in the tags as the sources give them, so that no other rule hides a feature.
     """
-    options = dataset.recipe.caption.collapse
+    recipe = dataset.recipe.caption
+    options = recipe.collapse
     if options.tags != "found":
         return [], ""
-    shaped_by = fingerprint(options.model_dump(mode="json"), dataset.recipe.caption.source)
+    taken_by = [recipe.source, *([recipe.few] if recipe.source == "booru-first" else [])]
+    shaped_by = fingerprint(options.model_dump(mode="json"), *taken_by)
     seal = seals.read_seal(dataset.root, STAGE)
     path = found_path(dataset)
     if not refit and seal is not None and seal.fitted == shaped_by and path.is_file():

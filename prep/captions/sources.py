@@ -100,6 +100,18 @@ def together(first: Tags, second: Tags) -> Tags:
     return joined(wider, replace(second, names=wider.names, tag=codes[second.tag]))
 
 
+def taken(tags: Tags, source: str, few: int) -> Tags:
+    """Return which tags of booru and taggers, each once, the recipe's `source` takes."""
+    booru, tagger = (tags.source & BOORU) > 0, (tags.source & TAGGER) > 0
+    if source == "booru-first":
+        general = tags.image[booru & (tags.category == KINDS.index("general"))]
+        count = np.bincount(general, minlength=int(tags.image.max(initial=-1)) + 1)
+        return tags.where(booru | (count[tags.image] < few))
+    if source == "intersection":
+        return tags.where(booru & tagger)
+    return {"booru": tags.where(booru), "taggers": tags.where(tagger)}.get(source, tags)
+
+
 def _chosen(block: Block, least: Floats, kinds: Ints, top: int) -> tuple[Ints, Ints]:
     """Image and tag of what counts, image by image, the likeliest first.
 

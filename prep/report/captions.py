@@ -13,6 +13,7 @@ from prep.caption import known
 from prep.captions.columns import BOORU, TAGGER, Tags
 from prep.captions.columns import Images as Rows
 from prep.captions.rules import rules_of
+from prep.captions.sources import taken
 from prep.dataset import Dataset
 from prep.report.drops import spread
 from prep.report.html import Html, count, element, section, together
@@ -23,7 +24,6 @@ from schemas.tags import canonical, rendered
 LEARNT, REG = 6, 2  # images of each role that are shown
 THUMBNAIL = 150  # pixels, longest side
 ORIGIN = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both"}
-TAKEN = {"union": 0, "booru": BOORU, "taggers": TAGGER, "intersection": BOORU | TAGGER}
 WHY = {  # what a rule says of a tag that it takes away
     "source": "the recipe takes no tags from there",
     "drop": "a rule drops it",
@@ -102,9 +102,9 @@ def _gone(
             gone.setdefault(image, {})[tag] = name
         return later
 
-    wanted = TAKEN[dataset.recipe.caption.source]
-    tags = step("source", tags, tags.where((tags.source & wanted) == wanted))
-    for name, rule in rules_of(dataset.recipe.caption, found, known(dataset)).items():
+    recipe = dataset.recipe.caption
+    tags = step("source", tags, taken(tags, recipe.source, recipe.few))
+    for name, rule in rules_of(recipe, found, known(dataset)).items():
         tags = step(name, tags, rule(tags, rows, 0))
     return gone
 

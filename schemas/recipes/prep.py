@@ -242,8 +242,10 @@ class RenderSection(Section):
 class CaptionsSection(Section):
     """From tags to captions, by rules in order."""
 
-    source: Literal["union", "booru", "taggers", "intersection"] = "union"
-    """whose tags"""
+    source: Literal["union", "booru", "taggers", "intersection", "booru-first"] = "union"
+    """whose tags; booru-first: the booru's, and the taggers' where it has few"""
+    few: int = Field(default=10, ge=1)
+    """booru-first: an image with fewer general tags than this gets those of taggers as well"""
     trigger: str = ""
     """the word that the adapter is called by; empty: none"""
     rules: tuple[RuleName, ...] = get_args(RuleName)

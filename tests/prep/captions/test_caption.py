@@ -141,6 +141,21 @@ def test_whose_tags(root: Path, source: str, expected: dict[str, str]) -> None:
     assert captions(root, BARE, f"caption.source={source}") == expected
 
 
+@pytest.mark.parametrize(
+    ("few", "expected"),
+    [
+        (1, {A: "hat, belt, me", C: "azusa (x), hat", D: "hat, solo"}),
+        (2, {A: "hat, belt, me", C: "azusa (x), hat", D: "hat, solo"}),
+        (3, {A: "hat, belt, me, long hair", C: "azusa (x), hat", D: "hat, solo, long hair"}),
+    ],
+)
+def test_taggers_add_to_images_of_few_general_tags_alone(
+    root: Path, few: int, expected: dict[str, str]
+) -> None:
+    tagged(root)
+    assert captions(root, BARE, "caption.source=booru-first", f"caption.few={few}") == expected
+
+
 def test_each_tag_knows_its_category_source_and_rules(root: Path) -> None:
     tagged(root)
     captions(root, "caption.trigger=azusa")
@@ -188,6 +203,16 @@ def test_features_are_found_anew_when_their_terms_change(root: Path) -> None:
         A: "azusa", C: "azusa", D: "hat, solo"
     }  # fmt: skip
     assert json.loads(found_path(Dataset.open(root)).read_text())["share"] == 0.5
+
+
+def test_features_are_found_anew_when_other_few_tags_are_added_to(root: Path) -> None:
+    tagged(root)
+    first = "caption.collapse={ tags = 'found', share = 0.5 }", "caption.source=booru-first"
+    path = found_path(Dataset.open(root))
+    captions(root, FOUND[0], *first, "caption.few=1")
+    assert json.loads(path.read_text())["tags"] == ["belt", "hat"]
+    captions(root, FOUND[0], *first, "caption.few=3")
+    assert json.loads(path.read_text())["tags"] == ["belt", "hat", "long_hair"]
 
 
 def test_the_same_inputs_give_the_same_bytes(root: Path) -> None:
