@@ -89,7 +89,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     model = find_model(recipe.model, root)
     unet, text_encoders, adapter = networks(recipe, model)
     if recipe.adapter.start and not resume:
-        _go_on_from(recipe, root, adapter)
+        go_on_from(recipe, root, adapter)
     optimizer = make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     _tell_cut_prompts(recipe, tokens)
@@ -162,7 +162,7 @@ def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], A
     return unet, text_encoders, adapter
 
 
-def _go_on_from(recipe: TrainRecipe, root: Path, adapter: Adapter) -> None:
+def go_on_from(recipe: TrainRecipe, root: Path, adapter: Adapter) -> None:
     """Load the adapter that the recipe starts from. Raises ModelError when it is another kind."""
     path = root / recipe.adapter.start
     adapter.load(read_adapter(path)[0], f"adapter.start: {path}")
