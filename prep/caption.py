@@ -14,9 +14,10 @@ from prep.calibration import in_force
 from prep.captions import sources
 from prep.captions.columns import Images, Ints, Tags
 from prep.captions.combined import Read, names_of
+from prep.captions.features import find_features
 from prep.captions.knowledge import Knowledge
 from prep.captions.render import render
-from prep.captions.rules import Aliases, Rule, find_features, rules_of
+from prep.captions.rules import Aliases, Rule, rules_of
 from prep.dataset import Dataset
 from prep.edits import conflicts, journal
 from prep.edits.apply import Edited, edited

@@ -189,22 +189,6 @@ def _place(name: str, recipe: CaptionsSection) -> int:
     return recipe.rules.index(name) if name in recipe.rules else 0
 
 
-def find_features(tags: Tags, images: Images, share: float, spare: Sequence[str]) -> list[str]:
-    """Return the general tags that at least `share` of the training images have, sorted."""
-    learnt = tags.where(
-        (tags.category == KINDS.index("general")) & ~images.is_reg[tags.image]
-    ).once()
-    counts = np.bincount(learnt.tag, minlength=len(tags.names))
-    learning = np.count_nonzero(~images.is_reg)
-    spared = set(map(canonical, spare))
-    return sorted(
-        name
-        for name, count in zip(tags.names, counts.tolist(), strict=True)
-        # divided, not multiplied: 55 of 100 are 0.55, but 0.55 * 100 is more than 55
-        if count and count / learning >= share and name not in spared
-    )
-
-
 def _touch(tags: Tags, mask: np.ndarray, bit: int) -> Tags:
     touched = tags.touched.copy()
     touched[mask] |= np.uint64(bit)

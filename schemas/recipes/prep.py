@@ -204,7 +204,7 @@ class CollapseSection(Section):
     into: Literal["trigger"] = "trigger"
     """what stands for them"""
     tags: Literal["found"] | tuple[str, ...] = ()
-    """the tags; or "found": those that at least `share` of the images have"""
+    """the tags; or "found": those that at least `share` of the images have, clothes left out"""
     share: float = Field(0.8, gt=0, le=1)
     """for "found": the part of the images that must have a tag"""
     spare: tuple[str, ...] = COMPOSITION

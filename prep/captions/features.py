@@ -1,0 +1,63 @@
+"""The features that never change about who is learnt: what the trigger may stand for.
+
+A colour of the eyes is judged by the images whose tags tell one: shut eyes do not speak against
+it. The same holds for colours and lengths of hair. Clothes are no features, however often they are
+worn: they stay in captions, so that they can be changed.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prep.captions.columns import KINDS, Images, Tags
+from prep.lint.exclusive import EYES, HAIR
+from schemas.tags import canonical
+
+LENGTHS = (
+    "very_short_hair", "short_hair", "medium_hair", "long_hair", "very_long_hair",
+    "absurdly_long_hair",
+)  # fmt: skip
+# of each a picture of one person tells one, where it is seen at all
+FAMILIES = ((*EYES, "heterochromia"), HAIR, LENGTHS)
+SEEN = 0.5  # part of the images that must tell a family's feature at all to be judged by it
+# the last word of what is worn, or bare because of it
+GARMENTS = frozenset(
+    (
+        "apron", "armor", "bikini", "blazer", "blouse", "bodysuit", "boots", "cape", "cardigan",
+        "cloak", "clothes", "coat", "collar", "dress", "footwear", "gloves", "hoodie", "jacket",
+        "jeans", "kimono", "leotard", "maid", "miniskirt",
+        "necktie", "neckerchief", "obi", "overalls", "pants", "pantyhose", "robe", "sash", "scarf",
+        "serafuku", "shirt", "shoes", "shorts", "shoulders", "skirt", "sleeveless", "sleeves", "socks",
+        "suit", "sweater", "swimsuit", "thighhighs", "turtleneck", "uniform", "vest",
+    )
+)  # fmt: skip
+
+
+def find_features(tags: Tags, images: Images, share: float, spare: Sequence[str]) -> list[str]:
+    """Return the general tags that at least `share` of the training images have, sorted.
+
+    Of a family (colours of eyes and hair, lengths of hair) the images count that tell one of it,
+    if they are at least half of all. Clothes and what is in `spare` are left out.
+    """
+    learnt = tags.where(
+        (tags.category == KINDS.index("general")) & ~images.is_reg[tags.image]
+    ).once()
+    counts = np.bincount(learnt.tag, minlength=len(tags.names))
+    learning = np.count_nonzero(~images.is_reg)
+    among = np.full(len(tags.names), learning)
+    for family in FAMILIES:
+        telling = len(np.unique(learnt.image[learnt.named(family)]))
+        if telling >= SEEN * learning:
+            among[[code for code, name in enumerate(tags.names) if name in family]] = telling
+    spared = set(map(canonical, spare))
+    return sorted(
+        name
+        for name, count, of in zip(tags.names, counts.tolist(), among.tolist(), strict=True)
+        # divided, not multiplied: 55 of 100 are 0.55, but 0.55 * 100 is more than 55
+        if count and count / of >= share and name not in spared and not is_clothes(name)
+    )
+
+
+def is_clothes(name: str) -> bool:
+    """Whether a canonical name is that of a garment, by its last word: `sailor_collar`."""
+    return name.rpartition("_")[2] in GARMENTS
