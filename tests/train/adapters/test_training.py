@@ -49,7 +49,7 @@ def test_start_goes_on_from_a_file_of_the_same_kind(
     run = ready(recipe(), dataset, blocks="M00", start=str(path))
     found = run.adapter.tensors()
     assert all(torch.equal(found[n], t) for n, t in first.adapter.tensors().items())
-    with pytest.raises(ModelError, match="^adapter.start: .* it is another kind of adapter$"):
+    with pytest.raises(ModelError, match=r"^adapter\.start: .* it is another kind of adapter$"):
         ready(recipe(), dataset, blocks="M00", kind="dora", start=str(path))
 
 
