@@ -153,6 +153,17 @@ class StepsSection(Section):
     checkpointing: bool = False
     """gradient checkpointing: less memory, about a quarter slower"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _never_pure_half(cls, values: Any) -> Any:
+        for key in ("full_fp16", "full_bf16"):
+            if isinstance(values, dict) and key in values:
+                raise ValueError(
+                    f"{key} is never used: weights trained in half precision learn nothing; set"
+                    " precision, which is of computing alone"
+                )
+        return values
+
     @model_validator(mode="after")
     def _one_length(self) -> "StepsSection":
         if (self.total > 0) == (self.epochs > 0):
