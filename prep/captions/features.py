@@ -27,8 +27,8 @@ GARMENTS = frozenset(
         "cloak", "clothes", "coat", "collar", "dress", "footwear", "gloves", "hoodie", "jacket",
         "jeans", "kimono", "leotard", "maid", "miniskirt",
         "necktie", "neckerchief", "obi", "overalls", "pants", "pantyhose", "robe", "sash", "scarf",
-        "serafuku", "shirt", "shoes", "shorts", "shoulders", "skirt", "sleeveless", "sleeves", "socks",
-        "suit", "sweater", "swimsuit", "thighhighs", "turtleneck", "uniform", "vest",
+        "serafuku", "shirt", "shoes", "shorts", "shoulders", "skirt", "sleeveless", "sleeves",
+        "socks", "suit", "sweater", "swimsuit", "thighhighs", "turtleneck", "uniform", "vest",
     )
 )  # fmt: skip
 
