@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Tags
+from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Ints, Tags
 from schemas.recipes.prep import RenderSection
 from schemas.tables import CAPTION_TAG, CAPTIONS, PARTS
 from schemas.tags import escaped, rendered
@@ -22,7 +22,9 @@ def render(
     rules: Sequence[str],
     spellings: Mapping[str, str] | None = None,
 ) -> pa.Table:
-    """Return one row per image; the fixed head stands first, regularization images have none.
+    """Return one row per image; the fixed head stands first and the fixed tail last.
+
+    Regularization images have neither.
 
     `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
     canonical form: a trigger such as `my_Char` reaches training as it was typed.
@@ -37,10 +39,7 @@ def render(
         ],
         pa.string(),
     )
-    fixed = [KINDS.index(category) for category in options.keep]
-    head = np.isin(tags.category, fixed) & ~images.is_reg[tags.image]
-    by_recipe = np.where(head, PARTS.index("head"), PARTS.index("flex"))
-    part = np.where(tags.part < 0, by_recipe, tags.part)
+    part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
     order = np.lexsort((part, tags.image))
     tags, part = tags.take(order), part[order]
     columns = [
@@ -63,6 +62,14 @@ def render(
         },
         schema=CAPTIONS.schema,
     )
+
+
+def _parts(tags: Tags, images: Images, options: RenderSection) -> Ints:
+    """The part of each tag by the recipe; all of regularization images are shuffled."""
+    kinds = np.full(len(KINDS), PARTS.index("flex"))
+    for part, categories in (("tail", options.tail), ("head", options.keep)):
+        kinds[[KINDS.index(category) for category in categories]] = PARTS.index(part)
+    return np.where(images.is_reg[tags.image], PARTS.index("flex"), kinds[tags.category])
 
 
 def _sources(tags: Tags) -> pa.Array:

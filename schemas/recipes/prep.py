@@ -235,8 +235,16 @@ class RenderSection(Section):
     """categories in the order they stand; categories not named come last"""
     keep: tuple[Literal["trigger", "quality", "character", "copyright"], ...] = ("trigger",)
     """categories of the fixed head, which training does not shuffle"""
+    tail: tuple[Place, ...] = ()
+    """categories of the fixed end, behind all that is shuffled, such as "quality" """
     escape: bool = False
     """write parentheses as \\( \\): as UIs read prompts, not as trainers read captions"""
+
+    @model_validator(mode="after")
+    def _one_part_each(self) -> "RenderSection":
+        if both := [category for category in self.keep if category in self.tail]:
+            raise ValueError(f'"{both[0]}" is in keep and in tail: it stands in one of them')
+        return self
 
 
 class CaptionsSection(Section):

@@ -13,7 +13,7 @@ from prep.captions.columns import BOORU, KINDS, RULE, TAGGER, Images, Tags, join
 from prep.captions.features import find_features
 from prep.captions.render import render
 from prep.captions.rules import rules_of
-from schemas.recipes.prep import CaptionsSection
+from schemas.recipes.prep import CaptionsSection, RenderSection
 
 NAMES = ("hat", "long_hair", "red_hat", "solo", "azusa_(x)", "ba_username", "masterpiece", "^_^")
 SITE = ("general", "artist", "copyright", "character", "meta")
@@ -109,16 +109,17 @@ def source_of(tag: Tag) -> str:
 
 
 def row_of(picture: Picture, recipe: CaptionsSection, found: list[str]) -> list[dict[str, Any]]:
-    head = () if picture.reg else recipe.render.keep
+    parts = {"head": recipe.render.keep, "tail": recipe.render.tail}
     rows = []
     for tag in expected(picture, recipe, found):
         text = tag.name if tag.name == "^_^" else tag.name.replace("_", " ")
         if recipe.render.escape:
             text = text.replace("(", "\\(").replace(")", "\\)")
         row = {"tag": tag.name, "text": text, "category": tag.category, "source": source_of(tag)}
-        part = "head" if tag.category in head else "flex"
+        fixed = [name for name, kinds in parts.items() if tag.category in kinds]
+        part = "flex" if picture.reg or not fixed else fixed[0]
         rows.append({**row, "part": part, "rules": tag.rules})
-    return [r for r in rows if r["part"] == "head"] + [r for r in rows if r["part"] == "flex"]
+    return [row for part in ("head", "flex", "tail") for row in rows if row["part"] == part]
 
 
 BITS = {"booru": BOORU, "tagger": TAGGER}
@@ -181,6 +182,7 @@ others = typed | st.sampled_from(["lav", "Azusa"])
 def recipes(draw: st.DrawFn) -> CaptionsSection:
     middle = draw(st.lists(st.sampled_from(MIDDLE), unique=True))
     place = st.sampled_from(["trigger", "quality", *SITE])
+    keep = draw(st.lists(st.sampled_from(["trigger", "quality", "character"])))
     trigger = draw(st.sampled_from(["", "Azusa", "hat", "azusa (x)"]))
     quality = st.dictionaries(
         st.sampled_from(["masterpiece", "best quality", "hat"]), st.integers(0, 60), max_size=3
@@ -202,7 +204,8 @@ def recipes(draw: st.DrawFn) -> CaptionsSection:
             },
             "render": {
                 "order": draw(st.lists(place, unique=True)),
-                "keep": draw(st.lists(st.sampled_from(["trigger", "quality", "character"]))),
+                "keep": keep,
+                "tail": draw(st.lists(place.filter(lambda kind: kind not in keep))),
                 "escape": draw(st.booleans()),
             },
         }
@@ -218,6 +221,11 @@ def test_any_rules_in_any_order_make_of_columns_what_they_make_of_lists(
     assert [row["tags"] for row in rows] == [row_of(p, recipe, found) for p in pictures]
     for row in rows:
         assert row["caption"] == ", ".join(tag["text"] for tag in row["tags"])
+
+
+def test_a_category_is_not_fixed_at_both_ends() -> None:
+    with pytest.raises(ValueError, match='"quality" is in keep and in tail: it stands in one'):
+        RenderSection(keep=("quality",), tail=("quality",))
 
 
 @settings(deadline=None, max_examples=100)
