@@ -21,7 +21,7 @@ from prep.demo.train_unet import caption
 from prep.demo.train_vae import to_input
 from schemas.errors import UsageError
 
-TINY = Plan(seed=0, drawings=60, vae_steps=3, text_steps=3, unet_steps=3, unseen=4)
+TINY = Plan(seed=0, drawings=16, vae_steps=3, text_steps=3, unet_steps=3, unseen=2)
 
 
 @given(rows=st.integers(2, 12), columns=st.integers(2, 12), seed=st.integers(0, 99))
@@ -146,6 +146,8 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
 ) -> None:
     from diffusers import StableDiffusionPipeline
 
+    monkeypatch.setattr("prep.demo.train_model.VAE_BATCH", 2)
+    monkeypatch.setattr("prep.demo.train_model.UNET_BATCH", 4)
     train_model(TINY, tmp_path / "whole", tmp_path / "work")
     monkeypatch.setattr("prep.demo.schedule.SECONDS", 0.0)  # a checkpoint after every step
     for steps in (2, 3, 4):  # in the VAE, the text encoder, the U-Net: what is done is not redone
