@@ -190,5 +190,7 @@ def _known(
     )
     is_tag = kept.tag < len(names)
     image, tag = kept.image[is_tag], kept.tag[is_tag]
-    shown = np.isin(image * len(names) + tag, has_image * len(names) + has_tag)
+    shown = np.isin(
+        image.astype(np.int64) * len(names) + tag, has_image.astype(np.int64) * len(names) + has_tag
+    )
     return Known(image, tag, kept.probability[is_tag], shown, has_image, has_tag)

@@ -1,7 +1,7 @@
 """From posts, probabilities and the recipe's rules to a caption for every keeper."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from prep.captions.columns import Images, Ints, Tags
 from prep.captions.combined import Read, names_of
 from prep.captions.features import find_features
 from prep.captions.knowledge import Knowledge
-from prep.captions.render import render
+from prep.captions.render import blocks
 from prep.captions.rules import Aliases, Rule, rules_of
 from prep.dataset import Dataset
 from prep.edits import conflicts, journal
@@ -62,22 +62,29 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         now = up_to_edits(dataset, refit=refit)
-        table = captions_of(dataset, now)
         drops = conflicts.excluded(now.edited.standing, now.images)
-        table = table.filter(pa.array(conflicts.remains(now.edited.standing)))
-        conflicts.report(dataset, now.edited, now.images)
         path = dataset.path_of(CAPTIONS)
-        CAPTIONS.write(path, table)
+        rows = CAPTIONS.write_blocks(path, remaining(dataset, now))
+        conflicts.report(dataset, now.edited, now.images)
         return seals.write_seal(
             dataset.root,
             STAGE,
             inputs=shaped_by,
             output=sha256_of(path)[:16],
             rows_in=len(now.images),
-            rows_out=table.num_rows,
+            rows_out=rows,
             drops=drops,
             fitted=now.fitted,
         )
+
+
+def remaining(dataset: Dataset, now: "Now") -> Iterator[pa.Table]:
+    """Yield the captions of the images that no edit excludes, block by block."""
+    remains, start = conflicts.remains(now.edited.standing), 0
+    for block in in_blocks(dataset, now):
+        stop = start + block.num_rows
+        yield block.filter(pa.array(remains[start:stop]))
+        start = stop
 
 
 @dataclass(frozen=True)
@@ -116,11 +123,16 @@ def up_to_edits(dataset: Dataset, *, refit: bool = False) -> Now:
 
 def captions_of(dataset: Dataset, now: Now) -> pa.Table:
     """Return the table of captions, of excluded images too: the later rules, then text."""
+    return pa.concat_tables(in_blocks(dataset, now))
+
+
+def in_blocks(dataset: Dataset, now: Now) -> Iterator[pa.Table]:
+    """Yield the same, block by block."""
     names: list[str] = list(dataset.recipe.caption.rules)
     tags = now.edited.tags
     for name, rule in now.later.items():
         tags = rule(tags, now.images, 1 << names.index(name))
-    return render(
+    yield from blocks(
         now.edited.as_written(tags),
         now.images,
         dataset.recipe.caption.render,
@@ -182,13 +194,12 @@ def _images(dataset: Dataset) -> Images:
     ids = rows.column("post_id_min")
     place = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
     scores = posts.column("score").combine_chunks().cast(pa.float64()).take(place.combine_chunks())
-    sets = rows.column("set").to_pylist()
     reg = dataset.sets("reg")
     return Images(
-        sets=sets,
+        sets=rows.column("set").to_pylist(),
         md5s=rows.column("md5").to_pylist(),
         post_ids=ids.to_numpy(),
-        is_reg=np.array([name in reg for name in sets], dtype=bool),
+        is_reg=np.asarray(pc.is_in(rows.column("set"), value_set=pa.array(list(reg), pa.string()))),
         scores=np.asarray(scores.to_numpy(zero_copy_only=False), np.float64),
     )
 
@@ -203,17 +214,15 @@ def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:
     twins = groups.join(dataset.twins(), ["set", "md5"], join_type="inner")
     rows = pa.concat_tables([others.join(dataset.members(), ["set", "md5"]), twins])
     rows = rows.sort_by([("set", "ascending"), ("md5", "ascending"), ("post_id", "ascending")])
-    sets, md5s = rows.column("set").to_pylist(), rows.column("md5").to_pylist()
-    place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}
-    keepers = zip(sets, rows.column("keeper").to_pylist(), strict=True)
+    md5s = rows.column("md5").to_pylist()
     losers = Images(
-        sets=sets,
+        sets=rows.column("set").to_pylist(),
         md5s=md5s,
         post_ids=rows.column("post_id").to_numpy(),
         is_reg=np.zeros(len(md5s), bool),  # the keeper's role counts, as does its score
         scores=np.full(len(md5s), np.nan),
     )
-    return losers, np.array([place[key] for key in keepers], np.int64)
+    return losers, images.places(rows.column("set"), rows.column("keeper")).astype(np.int32)
 
 
 def _from_sources(dataset: Dataset, images: Images) -> Tags:

@@ -1,8 +1,9 @@
 """The tables of a dataset folder: typed columns, one key, named rules, checked on every write."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ RATINGS = ("g", "s", "q", "e")
 SPLITS = ("train", "validation")
 FOUND_FEATURES = "tables/found_features.json"  # what the trigger was found to stand for
 PARTS = ("head", "flex", "tail")  # fixed beginning, shuffled middle, fixed end of a caption
+
+WRITTEN: Any = {"compression": "zstd", "version": "2.6", "use_dictionary": True}
 
 TAG = pa.struct([("tag", pa.string()), ("category", pa.string()), ("part", pa.string())])
 
@@ -82,6 +85,18 @@ class Table:
         """Check, sort and write `table` to `path`, whole or not at all."""
         write_parquet(path, self.sorted(self.check(table, path)))
 
+    def write_blocks(self, path: Path, blocks: Iterable[pa.Table]) -> int:
+        """Write blocks of rows as they come, whole or not at all; return how many rows.
+
+        The blocks are in the order of the key and share none; memory holds one of them.
+        """
+        rows = 0
+        with writing(path) as aside, pq.ParquetWriter(aside, self.schema, **WRITTEN) as file:
+            for block in blocks:
+                file.write_table(self.sorted(self.check(block, path)))
+                rows += block.num_rows
+        return rows
+
     def read(self, path: Path) -> pa.Table:
         """Return the rows of `path`. Raises DataError when it is no such table."""
         return self.check(read_parquet(path), path)
@@ -95,7 +110,7 @@ class Table:
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write the same bytes for the same rows: fixed settings, no statistics of the moment."""
     with writing(path) as aside:
-        pq.write_table(table, aside, compression="zstd", version="2.6", use_dictionary=True)
+        pq.write_table(table, aside, **WRITTEN)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

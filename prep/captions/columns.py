@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.tags import CATEGORIES, MADE
 
 KINDS = (*CATEGORIES, *MADE)  # a tag's category is its place here
 BOORU, TAGGER, RULE, PERSON = 1, 2, 4, 8  # where a tag came from; bits, as two may agree
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -28,18 +31,32 @@ class Images:
     def __len__(self) -> int:
         return len(self.md5s)
 
+    def part(self, start: int, stop: int) -> "Images":
+        """Return the images from `start` to before `stop`."""
+        part = slice(start, stop)
+        return Images(
+            self.sets[part], self.md5s[part], self.post_ids[part],
+            self.is_reg[part], self.scores[part],
+        )  # fmt: skip
+
+    def places(self, sets: pa.ChunkedArray, md5s: pa.ChunkedArray) -> Ints:
+        """Return the place of each pair of set and md5, -1 where it is none of these images."""
+        own = _keys(pa.array(self.sets, pa.string()), pa.array(self.md5s, pa.string()))
+        found = pc.fill_null(pc.index_in(_keys(sets, md5s), value_set=own), -1)
+        return np.asarray(found.to_numpy(), np.int64)
+
 
 @dataclass(frozen=True)
 class Tags:
     """One element per tag of an image: image by image, in the order that captions will have."""
 
     names: tuple[str, ...]  # canonical; `tag` points in here
-    image: Ints
-    tag: Ints
-    category: Ints
-    source: Ints
-    touched: npt.NDArray[np.uint64]  # bit n: the recipe's nth rule added or changed it
-    part: Ints  # place in PARTS where a person said it, else -1: by the recipe
+    image: Ints  # int32; memory is what a million images have little of
+    tag: Ints  # int32
+    category: Ints  # uint8
+    source: Ints  # uint8
+    touched: Ints  # uint32; bit n: the recipe's nth rule added or changed it
+    part: Ints  # int8; place in PARTS where a person said it, else -1: by the recipe
 
     def __len__(self) -> int:
         return len(self.image)
@@ -48,7 +65,7 @@ class Tags:
         """Return the tags that the mask keeps."""
         return self.take(np.flatnonzero(mask))
 
-    def take(self, order: Ints) -> "Tags":
+    def take(self, order: Ints | slice) -> "Tags":
         """Return the tags at these places, in this order."""
         return replace(
             self,
@@ -59,6 +76,19 @@ class Tags:
             touched=self.touched[order],
             part=self.part[order],
         )
+
+    def sorted(self, rank: Ints) -> "Tags":
+        """Return each image's tags by these ranks (below 256); equal ones stay as they stand."""
+        key = (self.image.astype(np.int64) << 8) | rank
+        if not len(key) or (key[1:] >= key[:-1]).all():
+            return self
+        return self.take(np.argsort(key, kind="stable"))
+
+    def part_of(self, start: int, stop: int) -> "Tags":
+        """Return the tags of the images from `start` to before `stop`, which then begin at 0."""
+        low, high = np.searchsorted(self.image, [start, stop])
+        part = self.take(slice(low, high))
+        return replace(part, image=part.image - np.int32(start))
 
     def named(self, names: Iterable[str]) -> Bools:
         """Return which elements have one of these canonical names."""
@@ -72,7 +102,7 @@ class Tags:
         `among`: the elements of which two may be the same; all, where it is left out.
         """
         places = np.arange(len(self)) if among is None else np.flatnonzero(among)
-        key = self.image[places] * len(self.names) + self.tag[places]
+        key = self.image[places].astype(np.int64) * len(self.names) + self.tag[places]
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.diff(key[order], prepend=-1))
         if len(starts) == len(key):
@@ -92,7 +122,7 @@ class Tags:
         codes = {name: code for code, name in enumerate(self.names)}
         for name in names:
             codes.setdefault(name, len(codes))
-        return replace(self, names=tuple(codes)), np.array([codes[n] for n in names], np.int64)
+        return replace(self, names=tuple(codes)), np.array([codes[n] for n in names], np.int32)
 
 
 def made(
@@ -108,12 +138,12 @@ def made(
     kinds = np.full(count, KINDS.index(category)) if isinstance(category, str) else category
     return Tags(
         names=names,
-        image=image.astype(np.int64, copy=False),
-        tag=tag.astype(np.int64, copy=False),
-        category=kinds.astype(np.int64, copy=False),
-        source=np.full(count, source, np.int64),
-        touched=np.full(count, touched, np.uint64),
-        part=np.full(count, -1, np.int64),
+        image=image.astype(np.int32, copy=False),
+        tag=tag.astype(np.int32, copy=False),
+        category=kinds.astype(np.uint8, copy=False),
+        source=np.full(count, source, np.uint8),
+        touched=np.full(count, touched, np.uint32),
+        part=np.full(count, -1, np.int8),
     )
 
 
@@ -133,3 +163,8 @@ def joined(first: Tags, second: Tags) -> Tags:
         np.concatenate([first.part, second.part]),
     )
     return both.take(np.argsort(both.image, kind="stable"))
+
+
+def _keys(sets: pa.Array | pa.ChunkedArray, md5s: pa.Array | pa.ChunkedArray) -> Any:
+    """One text for each pair; an md5 has no "/"."""
+    return pc.binary_join_element_wise(md5s, sets, "/")

@@ -1,6 +1,7 @@
 """Columns of tags to rows of the table of captions: text, parts, sources, rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from schemas.tags import escaped, rendered
 
 SOURCES = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both", RULE: "rule", PERSON: "person"}
 SEPARATOR = ", "
+BLOCK = 50_000  # images that become text at once
 
 
 def render(
@@ -22,9 +24,20 @@ def render(
     rules: Sequence[str],
     spellings: Mapping[str, str] | None = None,
 ) -> pa.Table:
-    """Return one row per image; the fixed head stands first and the fixed tail last.
+    """Return the rows of all blocks as one table."""
+    return pa.concat_tables(blocks(tags, images, options, rules, spellings))
 
-    Regularization images have neither.
+
+def blocks(
+    tags: Tags,
+    images: Images,
+    options: RenderSection,
+    rules: Sequence[str],
+    spellings: Mapping[str, str] | None = None,
+) -> Iterator[pa.Table]:
+    """Yield one row per image, in blocks of images, at least one.
+
+    The fixed head stands first and the fixed tail last; regularization images have neither.
 
     `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
     canonical form: a trigger such as `my_Char` reaches training as it was typed.
@@ -39,15 +52,29 @@ def render(
         ],
         pa.string(),
     )
+    names = pa.array(tags.names, pa.string())
+    for start in range(0, max(1, len(images)), BLOCK):
+        stop = start + BLOCK
+        yield _rows(
+            tags.part_of(start, stop), images.part(start, stop), (names, text), options, rules
+        )
+
+
+def _rows(
+    tags: Tags,
+    images: Images,
+    words: tuple[pa.Array, pa.Array],
+    options: RenderSection,
+    rules: Sequence[str],
+) -> pa.Table:
+    """One row per image. words: by code, the canonical name and the text."""
     part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
-    order = np.lexsort((part, tags.image))
-    tags, part = tags.take(order), part[order]
+    tags = replace(tags, part=part).sorted(part)
     columns = [
-        pa.array(list(tags.names), pa.string()).take(pa.array(tags.tag)),
-        text.take(pa.array(tags.tag)),
+        *(column.take(pa.array(tags.tag)) for column in words),
         pa.array(KINDS).take(pa.array(tags.category)),
         _sources(tags),
-        pa.array(PARTS).take(pa.array(part)),
+        pa.array(PARTS).take(pa.array(tags.part)),
         _rules(tags, rules),
     ]
     ends = np.cumsum(np.bincount(tags.image, minlength=len(images)))
@@ -81,8 +108,9 @@ def _sources(tags: Tags) -> pa.Array:
 
 def _rules(tags: Tags, rules: Sequence[str]) -> pa.Array:
     """The names of the rules whose bits are set; few distinct sets, so decoded once each."""
-    distinct, which = np.unique(tags.touched, return_inverse=True)
+    bits = pa.array(tags.touched).dictionary_encode()
     decoded = [
-        [name for place, name in enumerate(rules) if int(bits) >> place & 1] for bits in distinct
+        [name for place, name in enumerate(rules) if held >> place & 1]
+        for held in bits.dictionary.to_pylist()
     ]
-    return pa.array(decoded, pa.list_(pa.string())).take(pa.array(which))
+    return pa.array(decoded, pa.list_(pa.string())).take(bits.indices)

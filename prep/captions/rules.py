@@ -82,7 +82,7 @@ class Rename:
     def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
         """Return the tags under their new names."""
         wider, codes = tags.with_names(list(self.names.values()))
-        becomes = np.arange(len(wider.names))
+        becomes = np.arange(len(wider.names), dtype=np.int32)
         old = {name: code for code, name in enumerate(wider.names)}
         for name, code in zip(self.names, codes, strict=True):
             if name in old:
@@ -145,7 +145,7 @@ class Order:
         rank = np.full(len(KINDS), len(self.categories))
         for place, category in enumerate(self.categories):
             rank[KINDS.index(category)] = place
-        return tags.take(np.lexsort((rank[tags.category], tags.image)))
+        return tags.sorted(rank[tags.category])
 
 
 def rules_of(
@@ -191,5 +191,5 @@ def _place(name: str, recipe: CaptionsSection) -> int:
 
 def _touch(tags: Tags, mask: np.ndarray, bit: int) -> Tags:
     touched = tags.touched.copy()
-    touched[mask] |= np.uint64(bit)
+    touched[mask] |= np.uint32(bit)
     return replace(tags, touched=touched)

@@ -41,17 +41,16 @@ def from_imports(images: Images, imported: pa.Table, categories: Mapping[str, st
 
     A tag's category is what was said beside it, else what a tagger knows (`categories`).
     """
-    place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}
-    names: dict[str, int] = {}
-    image, tag, kind = [], [], []
-    for row in imported.to_pylist():
-        if (n := place.get((row["set"], row["md5"]))) is not None:
-            for name, category in zip(row["tags"], row["categories"], strict=True):
-                image.append(n)
-                tag.append(names.setdefault(name, len(names)))
-                kind.append(KINDS.index(category or categories.get(name, "general")))
-    codes, kinds = np.array(tag, np.int64), np.array(kind, np.int64)
-    return made(tuple(names), np.array(image, np.int64), codes, kinds, BOORU)
+    place = images.places(imported["set"], imported["md5"])
+    rows = imported.filter(pa.array(place >= 0)).combine_chunks()
+    lists, said = (rows[name].combine_chunks() for name in ("tags", "categories"))
+    encoded = pc.list_flatten(lists).dictionary_encode()
+    names, tag = tuple(encoded.dictionary.to_pylist()), encoded.indices.to_numpy()
+    told = pc.fill_null(pc.index_in(pc.list_flatten(said), value_set=pa.array(KINDS)), -1)
+    usual = np.array([KINDS.index(categories.get(name, "general")) for name in names], np.int64)
+    kind = np.where(told.to_numpy() >= 0, told.to_numpy(), usual[tag])
+    image = place[place >= 0][pc.list_parent_indices(lists).to_numpy()]
+    return made(names, image, tag, kind, BOORU)
 
 
 def from_taggers(reads: Sequence[Read], options: TagSection) -> Tags:
@@ -68,8 +67,8 @@ def from_taggers(reads: Sequence[Read], options: TagSection) -> Tags:
         image, tag = _chosen(block, least, kinds, options.top)
         images.append(image.astype(np.int32))
         tags.append(tag.astype(np.int32))
-    tag = np.concatenate(tags, dtype=np.int64)
-    return made(tuple(categories), np.concatenate(images, dtype=np.int64), tag, kinds[tag], TAGGER)
+    tag = np.concatenate(tags)
+    return made(tuple(categories), np.concatenate(images), tag, kinds[tag], TAGGER)
 
 
 def ratings(reads: Sequence[Read], options: TagSection) -> Ints:
@@ -181,7 +180,7 @@ def _coded(parts: Sequence[tuple[str, npt.NDArray[np.int64], pa.Array]], source:
     return tags.take(np.argsort(tags.image, kind="stable"))
 
 
-def _rows_of(wanted: npt.NDArray[np.int64], ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+def _rows_of(wanted: Ints, ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """The row of each wanted id; -1 where there is none."""
     rows = pc.index_in(pa.array(wanted), value_set=ids.combine_chunks())
     return np.asarray(pc.fill_null(rows, -1).to_numpy(zero_copy_only=False), np.int64)

@@ -171,7 +171,7 @@ class _State:
         mentioned = np.zeros(len(self.tags.names), bool)
         mentioned[tag] = True
         rows = np.flatnonzero(mentioned[self.tags.tag])
-        keys = self.tags.image[rows] * len(mentioned) + self.tags.tag[rows]
+        keys = self.tags.image[rows].astype(np.int64) * len(mentioned) + self.tags.tag[rows]
         order = np.argsort(keys, kind="stable")
         wanted = image * len(mentioned) + tag
         at = np.searchsorted(keys[order], wanted)
@@ -187,7 +187,7 @@ class _State:
         new = made(
             self.tags.names, image, self.codes[tagged], all_.category[tagged], PERSON, self.bit
         )
-        new = replace(new, part=all_.part[tagged])
+        new = replace(new, part=all_.part[tagged].astype(np.int8))
         order = np.argsort(np.concatenate([self.tags.image, new.image]), kind="stable")
         self.tags = _together([self.tags, new]).take(order)
         self.there = np.concatenate([self.there, there])[order]
@@ -196,7 +196,7 @@ class _State:
         """Note that a person wants these."""
         source, touched = self.tags.source.copy(), self.tags.touched.copy()
         source[rows] |= PERSON
-        touched[rows] |= np.uint64(self.bit)
+        touched[rows] |= np.uint32(self.bit)
         self.tags = replace(self.tags, source=source, touched=touched)
 
     def _keep(self, mask: Bools) -> None:

@@ -35,12 +35,14 @@ class Places:
 def places_of(dataset: Dataset, images: Images) -> Places:
     """Return where every image of a group, under every name it ever had, has its caption."""
     groups = dataset.table(GROUPS).select(["set", "md5", "keeper"])
-    place = {key: n for n, key in enumerate(zip(images.sets, images.md5s, strict=True))}
-    keepers = zip(groups["set"].to_pylist(), groups["keeper"].to_pylist(), strict=True)
-    at = np.array([place.get(key, -1) for key in keepers], np.int64)
-    md5s = groups["md5"].to_pylist()
-    named = [(md5, n) for md5, n in zip(md5s, at.tolist(), strict=True) if n >= 0]
-    return _indexed(_with_earlier_names(named, dataset.originals()))
+    at = images.places(groups["set"], groups["keeper"])
+    md5s, at = groups["md5"].filter(pa.array(at >= 0)), at[at >= 0]
+    if not (originals := dataset.originals()):
+        return _indexed(md5s, at)
+    named = _with_earlier_names(list(zip(md5s.to_pylist(), at.tolist(), strict=True)), originals)
+    return _indexed(
+        pa.array([md5 for md5, _ in named], pa.string()), np.array([n for _, n in named], np.int64)
+    )
 
 
 def ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
@@ -54,8 +56,6 @@ def _with_earlier_names(
     named: list[tuple[str, int]], originals: Mapping[str, str]
 ) -> list[tuple[str, int]]:
     """The same, for the image that came and for all that ever stood in its place."""
-    if not originals:
-        return named
     names: dict[str, list[str]] = {}
     for later, first in originals.items():
         names.setdefault(first, [first]).append(later)
@@ -66,10 +66,11 @@ def _with_earlier_names(
     ]  # fmt: skip
 
 
-def _indexed(named: list[tuple[str, int]]) -> Places:
-    encoded = pa.array([md5 for md5, _ in named], pa.string()).dictionary_encode()
+def _indexed(md5s: pa.Array | pa.ChunkedArray, places: Ints) -> Places:
+    encoded = md5s.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
     codes = encoded.indices.to_numpy().astype(np.int64)
-    places = np.array([n for _, n in named], np.int64)
     order = np.lexsort((places, codes))
     starts = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
     return Places(encoded.dictionary, starts, places[order])

@@ -78,7 +78,7 @@ def _counts(tags: Tags, names: Sequence[str], source: int) -> Counter[str]:
     held = tags.where((tags.source & source) > 0)
     code_of = {name: code for code, name in enumerate(dict.fromkeys(names))}
     codes = np.array([code_of[name] for name in names], np.int64)
-    pairs = np.unique(held.image * len(code_of) + codes[held.tag])
+    pairs = np.unique(held.image.astype(np.int64) * len(code_of) + codes[held.tag])
     counts = np.bincount(pairs % len(code_of), minlength=len(code_of))
     return Counter(dict(zip(code_of, counts.tolist(), strict=True)))
 
