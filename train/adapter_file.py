@@ -170,6 +170,7 @@ def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
         "ss_seed": recipe.seed,
         "ss_max_token_length": recipe.caption.tokens,
         "ss_shuffle_caption": recipe.caption.shuffle,
+        "ss_caption_dropout_rate": recipe.caption.drop_caption,
         "ss_loss_type": loss.kind,
         "ss_huber_schedule": None if loss.kind == "l2" else loss.huber.schedule,
         "ss_huber_c": None if loss.kind == "l2" else loss.huber.c,

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import DataError, DatasetError
-from schemas.recipes.train import TrainRecipe
+from schemas.recipes.train import CaptionSection, TrainRecipe
 from schemas.tables import MANIFEST
 from train.batches import held_out
-from train.text import Caption, Tokens, ordered_tags
+from train.captions import Exposure, Tags, is_dropped
+from train.text import Caption, Tokens
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,25 @@ class Data:
     repeats: np.ndarray  # int64 [rows]
     validation: np.ndarray  # bool [rows]
 
-    def tags(self, row: int) -> tuple[list[str], list[str]]:
-        """Return a row's tags and the part of the caption that each stands in."""
+    def tags(self, row: int) -> Tags:
+        """Return a row's tags."""
         cell = self.table.column("tags").chunk(0)[row].values
-        return cell.field("tag").to_pylist(), cell.field("part").to_pylist()
+        return Tags(*(cell.field(name).to_pylist() for name in ("tag", "category", "part")))
 
-    def caption(
-        self, tokens: Tokens, row: int, limit: int, order: np.random.Generator | None = None
-    ) -> Caption:
-        """Return a row's caption in at most `limit` tokens, its flex part shuffled by `order`."""
-        return tokens.caption(ordered_tags(*self.tags(row), order), limit)
+    def caption(self, tokens: Tokens, row: int, limit: int) -> Caption:
+        """Return a row's whole caption in at most `limit` tokens."""
+        return tokens.caption(self.tags(row).ordered(), limit)
+
+    def exposed(
+        self, tokens: Tokens, options: CaptionSection, exposure: Exposure
+    ) -> tuple[Caption, tuple[int, int, int]]:
+        """Return what an exposure sees of its caption, and what is COUNTED of that."""
+        if is_dropped(options, exposure):
+            return tokens.caption(()), (0, 0, 1)
+        tags = self.tags(exposure.row)
+        shown = tags.shown(options, exposure)
+        caption = tokens.caption(shown, options.tokens)
+        return caption, (caption.lost, len(tags.texts) - len(shown), 0)
 
 
 def read_data(recipe: TrainRecipe, path: Path) -> Data:

@@ -11,6 +11,7 @@ from schemas.errors import DeviceError
 from schemas.progress import say, task
 from schemas.recipes.train import TrainRecipe
 from train.averaging import for_use
+from train.captions import COUNTED
 from train.outputs import Log, save_adapter, save_exposures
 from train.run_folder import State, logged_losses, save_state, write_result
 from train.sample import draw_grid
@@ -66,7 +67,7 @@ class Progress:
     """Where a run is: what changes while it trains."""
 
     step: int
-    cut: np.ndarray  # int64 [rows]: tags cut of each image's captions
+    counts: np.ndarray  # int64 [rows, 3]: captions.COUNTED of each image
     before: float  # seconds of earlier sittings
     since: float = field(default_factory=time.monotonic)
     losses: list[float] = field(default_factory=list)
@@ -93,7 +94,7 @@ def fit(ready: Setup) -> Progress:
                     save(ready, progress)
                     say(f"stopped after step {progress.step} of {ready.steps}: --resume goes on")
                     raise KeyboardInterrupt
-                loss, rate = train_step(ready, progress.step, progress.cut)
+                loss, rate = train_step(ready, progress.step, progress.counts)
                 progress.step += 1
                 progress.losses.append(loss)
                 images = ready.batches.images(ready.batches_by(progress.step))
@@ -121,7 +122,7 @@ def save(ready: Setup, progress: Progress) -> None:
         adapter=adapter,
         optimizer=ready.optimizer.state_dict(),
         average=ready.average.tensors(),
-        cut=torch.from_numpy(progress.cut.copy()),
+        counts=torch.from_numpy(progress.counts.copy()),
         recipe=ready.recipe.model_dump(mode="json", by_alias=True),
         manifest=ready.data.sha256,
         model=ready.model_sha256,
@@ -133,8 +134,8 @@ def save(ready: Setup, progress: Progress) -> None:
 def finish(ready: Setup, progress: Progress) -> RunResult:
     """Write the adapter, its samples and the exposures; mark the run as finished."""
     _save_adapter(ready, ready.folder.adapter, progress)
-    save_exposures(ready, progress.step, progress.cut)
-    if cut := int(progress.cut.sum()):
+    save_exposures(ready, progress.step, progress.counts)
+    if cut := int(progress.counts[:, COUNTED.index("tags_cut")].sum()):
         limit = ready.recipe.caption.tokens
         say(f"{cut} tags lay beyond {limit} tokens and were cut off: {ready.folder.exposures}")
     grid = _sample(ready, progress, f"step {progress.step}")
@@ -158,10 +159,11 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
 def _progress(ready: Setup) -> Progress:
     start = ready.start
     if start is None:
-        return Progress(0, np.zeros(ready.data.table.num_rows, dtype=np.int64), 0.0)
+        counts = np.zeros((ready.data.table.num_rows, len(COUNTED)), dtype=np.int64)
+        return Progress(0, counts, 0.0)
     say(f"going on from step {start.step} of {ready.steps}")
     losses = logged_losses(ready.folder)
-    return Progress(start.step, start.cut.numpy().copy(), start.seconds, losses=losses)
+    return Progress(start.step, start.counts.numpy().copy(), start.seconds, losses=losses)
 
 
 def _save_checkpoint(ready: Setup, progress: Progress) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from schemas.tables import write_parquet
 from train.adapter_file import metadata_of, write_adapter
+from train.captions import COUNTED
 from train.run_folder import RunFolder
 from train.setup import Setup
 
@@ -76,8 +77,8 @@ def save_adapter(ready: Setup, path: Path, step: int, seconds: float) -> None:
     write_adapter(path, ready.adapter.tensors(), metadata, ready.recipe.save.precision)
 
 
-def save_exposures(ready: Setup, step: int, cut: np.ndarray) -> None:
-    """Write how often each image was seen in `step` steps, and how many of its tags were cut."""
+def save_exposures(ready: Setup, step: int, counts: np.ndarray) -> None:
+    """Write how often each image was seen in `step` steps, and what is COUNTED of its captions."""
     table, rows = ready.data.table, ready.data.table.num_rows
     seen = np.zeros(rows, dtype=np.int64)
     seen[ready.batches.rows] = ready.batches.exposures(ready.batches_by(step))
@@ -88,7 +89,7 @@ def save_exposures(ready: Setup, step: int, cut: np.ndarray) -> None:
         "md5": table.column("md5"),
         "set": table.column("set"),
         "seen": pa.array(seen),
-        "tags_cut": pa.array(cut),
+        **{name: pa.array(column) for name, column in zip(COUNTED, counts.T, strict=True)},
         "left_out": pa.array(reasons, pa.string()),
     }
     write_parquet(ready.folder.exposures, pa.table(columns))

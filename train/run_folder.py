@@ -6,7 +6,7 @@ tensorboard/           the same curves
 samples/               a grid per sampled step, and its pictures
 checkpoints/           adapters of earlier steps
 state/                 weights, optimizer and step, whole: what --resume reads
-exposures.parquet      how often each image was seen, and what was cut of its captions
+exposures.parquet      how often each image was seen, what was cut and dropped of its captions
 <name>.safetensors     the adapter
 result.json            written last: the run is finished
 evaluate/              pictures that `train evaluate` drew, a grid per adapter
@@ -134,7 +134,7 @@ class State:
     adapter: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, Any]
     average: Sequence[torch.Tensor]  # of the weights; empty where none is kept
-    cut: torch.Tensor  # int64 [rows]: tags cut of each image's captions so far
+    counts: torch.Tensor  # int64 [rows, 3]: captions.COUNTED of each image so far
     recipe: Mapping[str, Any]
     manifest: str
     model: str

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from schemas.errors import Failure
-from train.batches import NOISE, OFFSET, PERTURBATION, SHUFFLE, TIMESTEP, Batch, stream
+from train.batches import NOISE, OFFSET, PERTURBATION, TIMESTEP, Batch, stream
+from train.captions import Exposure
 from train.conditioning import predict
 from train.diffusion import add_noise, target
 from train.loss import sample_losses
@@ -21,10 +22,10 @@ from train.text import encode
 VALIDATION_SEED = 0  # noise and timesteps of validation are the same for every seed of training
 
 
-def train_step(ready: Setup, step: int, cut: np.ndarray) -> tuple[float, float]:
+def train_step(ready: Setup, step: int, counts: np.ndarray) -> tuple[float, float]:
     """Take optimizer step `step`, counted from 0; return its loss and the learning rate.
 
-    `cut` (int64 [manifest rows]) counts the tags that were cut off captions. Raises Failure, before
+    `counts` (int64 [manifest rows, 3]) counts what captions.COUNTED names. Raises Failure, before
     anything is changed, when the loss or its gradient is not finite.
     """
     numbers = range(ready.batches_by(step), ready.batches_by(step + 1))
@@ -33,7 +34,7 @@ def train_step(ready: Setup, step: int, cut: np.ndarray) -> tuple[float, float]:
     total = 0.0
     for number, batch in zip(numbers, batches, strict=True):
         with ready.adapter.learning(ready.recipe.seed, number):
-            losses = batch_losses(ready, batch, step, cut)
+            losses = batch_losses(ready, batch, step, counts)
             if not losses.isfinite().all():
                 broken = batch.rows[~losses.isfinite().cpu().numpy()]
                 raise _not_finite(ready, broken, step, "loss")
@@ -56,7 +57,7 @@ def train_step(ready: Setup, step: int, cut: np.ndarray) -> tuple[float, float]:
 
 
 def batch_losses(
-    ready: Setup, batch: Batch, step: int, cut: np.ndarray | None = None
+    ready: Setup, batch: Batch, step: int, counts: np.ndarray | None = None
 ) -> torch.Tensor:
     """Return the weighted loss of each image of a batch, [n]."""
     seed, caption, loss = ready.recipe.seed, ready.recipe.caption, ready.recipe.loss
@@ -64,13 +65,13 @@ def batch_losses(
     captions, noise, more, timesteps = [], [], [], []
     for row, copy in zip(batch.rows.tolist(), batch.copies.tolist(), strict=True):
         key = (step, row, copy)
-        order = stream(seed, SHUFFLE, *key) if caption.shuffle else None
-        captions.append(ready.data.caption(ready.tokens, row, caption.tokens, order))
+        seen, counted = ready.data.exposed(ready.tokens, caption, Exposure(seed, *key))
+        captions.append(seen)
         noise.append(_noise(seed, key, x0.shape[1:], loss.noise_offset))
         more.append(_perturbation(seed, key, x0.shape[1:], loss.input_perturbation))
         timesteps.append(_timestep(seed, key, loss.timesteps, len(ready.abar)))
-        if cut is not None:
-            cut[row] += captions[-1].lost
+        if counts is not None:
+            counts[row] += counted
     return losses_at(
         ready,
         x0,

@@ -135,16 +135,3 @@ def _padded_for_the_second(ids: torch.Tensor) -> torch.Tensor:
 def final_layer_norm(text_encoder: Any) -> Any:
     """Return the layer, with or without the `text_model` level that transformers 5 dropped."""
     return getattr(text_encoder, "text_model", text_encoder).final_layer_norm
-
-
-def ordered_tags(
-    tags: Sequence[str], parts: Sequence[str], random: np.random.Generator | None
-) -> list[str]:
-    """Return the tags as head, flex, tail; the flex part shuffled by `random`, if given."""
-    groups: dict[str, list[str]] = {"head": [], "flex": [], "tail": []}
-    for tag, part in zip(tags, parts, strict=True):
-        groups[part].append(tag)
-    flex = groups["flex"]
-    if random is not None:
-        flex = [flex[place] for place in random.permutation(len(flex))]
-    return [*groups["head"], *flex, *groups["tail"]]

@@ -1,6 +1,6 @@
 """train.toml, key by key. Each field's docstring is the comment that `prep init` writes."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,10 @@ from schemas.recipes.section import Section
 
 ModelKind = Literal["sd15", "sdxl"]
 AdapterKind = Literal["lora", "locon", "dora", "loha", "lokr", "dylora"]
+Category = Literal[
+    "general", "artist", "copyright", "character", "meta", "trigger", "quality", "rating"
+]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ModelSection(Section):
@@ -176,6 +180,10 @@ class CaptionSection(Section):
 
     shuffle: bool = True
     """shuffle the tags between the fixed head and tail, anew at every exposure"""
+    drop_caption: float = Field(0.0, ge=0, le=1)
+    """the part of exposures that see no caption at all; 0.1 is usual for styles"""
+    drop_tag: dict[Category, Share] = Field(default_factory=dict)
+    """the part of tags dropped, by category, such as { general = 0.1 }; the head always stays"""
     tokens: Literal[75, 150, 225] = 225
     """longest caption in tokens; what is beyond is cut at a tag, counted and reported"""
 

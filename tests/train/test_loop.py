@@ -43,7 +43,9 @@ def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, re
         )
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["first-00000004.safetensors"]
     exposures = pq.read_table(run / "exposures.parquet")
-    assert exposures.column_names == ["md5", "set", "seen", "tags_cut", "left_out"]
+    assert exposures.column_names == [
+        *("md5", "set", "seen", "tags_cut", "tags_dropped", "captions_dropped", "left_out")
+    ]
     assert sum(exposures.column("seen").to_pylist()) == result.images
 
 
@@ -69,6 +71,17 @@ def test_epochs_show_every_image_as_often_as_asked(dataset: Path, recipe: Make) 
     log = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
     assert len(log) == result.steps
     assert log[-1]["images"] == sum(seen) == result.images
+
+
+def test_dropped_tags_and_captions_are_counted_of_each_image(dataset: Path, recipe: Make) -> None:
+    for number, (options, expected) in enumerate(
+        [({"drop_caption": 1.0}, (0, 1)), ({"drop_tag": {"general": 1.0}}, (8, 0))]
+    ):
+        asked = recipe(out=f"runs/{number}", caption=options, steps={"total": 2})
+        table = pq.read_table(train(asked, dataset, device="cpu").folder / "exposures.parquet")
+        for line in table.to_pylist():
+            found = (line["tags_dropped"], line["captions_dropped"])
+            assert found == tuple(line["seen"] * count for count in expected)
 
 
 def test_a_finished_run_says_so_in_result_json(dataset: Path, recipe: Make) -> None:

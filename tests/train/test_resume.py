@@ -25,7 +25,7 @@ Make = Callable[..., TrainRecipe]
 LONG = {
     "steps": {"total": 6, "batch": 2, "accumulate": 2},
     "optimizer": {"schedule": "cosine", "warmup": 2},
-    "caption": {"tokens": 75},
+    "caption": {"tokens": 75, "drop_caption": 0.2, "drop_tag": {"general": 0.3}},
     "save": {"every": 2},
     "validate": {"share": 0.3},
 }

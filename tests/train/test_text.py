@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.recipes.train import ModelSection
 from schemas.tags import rendered
 from train.model import find_model
-from train.text import CHUNK, Tokens, encode, ordered_tags
+from train.text import CHUNK, Tokens, encode
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +104,3 @@ def test_chunks_are_encoded_apart_and_laid_in_a_row(model: Path, tokens: Tokens)
     assert joined.shape == (1, ids.shape[1] * 77, 128)
     apart = [encode([text], ids[:, n : n + 1], 2).context for n in range(ids.shape[1])]
     torch.testing.assert_close(joined, torch.cat(apart, dim=1))
-
-
-def test_only_the_flex_part_is_shuffled() -> None:
-    tags = [*"habcdt"]
-    parts = ["head", "flex", "flex", "flex", "flex", "tail"]
-    assert ordered_tags(tags, parts, None) == tags
-    shuffled = ordered_tags(tags, parts, np.random.default_rng(2))
-    assert shuffled != tags
-    assert shuffled[0] == "h"
-    assert shuffled[-1] == "t"
-    assert sorted(shuffled) == sorted(tags)
