@@ -97,7 +97,7 @@ def plan(
     steps, forwards = length(recipe, batches)
     seen = batches.images(forwards)
     crops = placement.cropped()[batches.rows]
-    empty = sum(not data.tags(row)[0] for row in batches.rows.tolist())
+    empty = sum(not data.tags(row).texts for row in batches.rows.tolist())
     lost = _lost(data, tokens, batches.rows.tolist())
     paths = data.table.column("path")
     problems = [f"{paths[row]}: {reason}" for row, reason in sorted(left_out.items())]

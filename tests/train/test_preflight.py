@@ -72,6 +72,8 @@ def test_every_shipped_recipe_can_be_trained(
     write_manifest(dataset, [row | {"width": 1024, "height": 1536} for row in rows])
     is_sdxl = name.endswith("sdxl")
     values = shipped(name) | {"model": {"path": str(sdxl if is_sdxl else model)}}
+    # no rank may be above a layer's size, and these models' layers are small
+    values["adapter"] = {**values["adapter"], "dim": min(values["adapter"]["dim"], 16)}
     asked = TrainRecipe.model_validate(values)
     told = plan(asked, dataset, device="cpu")
     assert told.problems == []
