@@ -15,12 +15,15 @@ from schemas.recipes.prep import (
     FetchSection,
     PrepRecipe,
     QualitySection,
+    RenderSection,
     RuleName,
     SetSection,
     TagSection,
 )
 from schemas.recipes.section import Section
 from schemas.recipes.train import (
+    AdapterSection,
+    CaptionSection,
     LatentsSection,
     LossSection,
     ModelSection,
@@ -83,6 +86,15 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
     ),
     StepsSection: st.sampled_from([{"total": 7, "epochs": 0}, {"total": 0, "epochs": 3}]),
     OptimizerSection: st.fixed_dictionaries({"args": st.dictionaries(odd, anything, max_size=3)}),
+    RenderSection: st.sampled_from(
+        [(("trigger",), ()), (("trigger",), ("quality",)), ((), ())]
+    ).map(lambda ends: {"keep": ends[0], "tail": ends[1]}),
+    AdapterSection: st.sampled_from([("lora", 0), ("locon", 4), ("dora", 0), ("lokr", 2)]).map(
+        lambda pair: {"kind": pair[0], "conv_dim": pair[1]}
+    ),
+    CaptionSection: st.dictionaries(
+        st.sampled_from(["general", "meta"]), st.floats(0, 1), max_size=2
+    ).map(lambda shares: {"drop_tag": shares}),
     LossSection: st.tuples(st.integers(0, 999), st.integers(1, 1000))
     .filter(lambda pair: pair[0] < pair[1])
     .map(lambda pair: {"timesteps": pair}),
