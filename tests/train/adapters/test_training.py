@@ -31,7 +31,7 @@ def test_a_step_with_dropout_follows_from_seed_and_step(dataset: Path, recipe: M
         torch.manual_seed(noise)
         marks = run.adapter.marks()
         for step in range(2):
-            train_step(run, step, np.zeros(6, dtype=np.int64))
+            train_step(run, step, np.zeros((6, 3), dtype=np.int64))
         found.append(run.adapter.tensors())
     assert all(torch.equal(found[0][name], tensor) for name, tensor in found[1].items())
     assert tell_unchanged(run, marks) == []
