@@ -1,16 +1,14 @@
 """`[adapter]`: kind, rank and blocks, from network_module, network_dim and network_args."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from schemas.recipes.train import ModelKind
+from train.blocks import ARCHITECTURES
 from train.convert.draft import Draft
 from train.convert.settings import literal
 
-BLOCKS = {
-    "sd15": [*(f"IN{n:02}" for n in range(12)), "M00", *(f"OUT{n:02}" for n in range(12))],
-    "sdxl": [*(f"IN{n:02}" for n in range(9)), "M00", *(f"OUT{n:02}" for n in range(9))],
-}
 LYCORIS = {"lora": "locon", "locon": "locon", "loha": "loha", "lokr": "lokr", "dylora": "dylora"}
 MODULES = {
     "networks.lora": "lora",
@@ -22,7 +20,7 @@ MODULES = {
 PARTS = ("down_lr_weight", "mid_lr_weight", "up_lr_weight")
 
 
-def adapter(draft: Draft, kind: str) -> None:
+def adapter(draft: Draft, kind: ModelKind) -> None:
     """Put the keys of [adapter]. `kind`: sd15 or sdxl."""
     arguments, written = _arguments(draft)
     module = str(draft.take("network_module") or "networks.lora")
@@ -89,9 +87,9 @@ def _dropout(draft: Draft, arguments: dict[str, str]) -> None:
         draft.put("adapter.dropout", inside)
 
 
-def _weights(draft: Draft, arguments: dict[str, str], kind: str) -> list[str] | None:
+def _weights(draft: Draft, arguments: dict[str, str], kind: ModelKind) -> list[str] | None:
     """Which blocks are trained by their rates, as sd-scripts splits them; None: nothing is said."""
-    names = BLOCKS[kind]
+    names = ARCHITECTURES[kind].unet_blocks
     half = len(names) // 2
     given = [arguments.pop(part, None) for part in PARTS]
     least = float(arguments.pop("block_lr_zero_threshold", "0"))
@@ -113,8 +111,8 @@ def _weights(draft: Draft, arguments: dict[str, str], kind: str) -> list[str] | 
     return [name for name, _ in trained]
 
 
-def _dims(draft: Draft, arguments: dict[str, str], kind: str) -> None:
-    names = BLOCKS[kind]
+def _dims(draft: Draft, arguments: dict[str, str], kind: ModelKind) -> None:
+    names = ARCHITECTURES[kind].unet_blocks
     dims, alphas = _numbers(arguments.get("block_dims")), _numbers(arguments.get("block_alphas"))
     if not dims:
         return
@@ -130,18 +128,18 @@ def _dims(draft: Draft, arguments: dict[str, str], kind: str) -> None:
         draft.put(key, {**draft.values.get(key, {}), "dim": int(dim), "alpha": alpha})
 
 
-def _trained(draft: Draft, blocks: list[str] | None, kind: str) -> str:
+def _trained(draft: Draft, blocks: list[str] | None, kind: ModelKind) -> str:
     unet_only = draft.flag("network_train_unet_only")
     text_only = draft.flag("network_train_text_encoder_only")
     if text_only:
         return "TE"
     if blocks is None:
         return "unet" if unet_only else "all"
-    named = ranges(blocks, BLOCKS[kind])
+    named = ranges(blocks, ARCHITECTURES[kind].unet_blocks)
     return named if unet_only else ",".join(filter(None, [named, "TE"]))
 
 
-def ranges(names: Iterable[str], order: list[str]) -> str:
+def ranges(names: Iterable[str], order: Sequence[str]) -> str:
     """`IN04-07,OUT03`: neighbours of one kind drawn together."""
     runs: list[list[str]] = []
     for name in sorted(names, key=order.index):

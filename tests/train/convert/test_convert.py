@@ -8,9 +8,10 @@ import pytest
 from schemas.command import run
 from schemas.errors import UsageError
 from schemas.recipes.load import load_train
+from train.blocks import ARCHITECTURES
 from train.cli import app
 from train.convert import convert
-from train.convert.networks import BLOCKS, ranges
+from train.convert.networks import ranges
 from train.convert.tables import FLAGS, INSTEAD, NOT_NEEDED, SAME
 
 CASES = Path(__file__).parent / "cases"
@@ -162,5 +163,6 @@ def test_no_option_has_two_places() -> None:
 
 def test_neighbouring_blocks_are_drawn_together() -> None:
     assert (
-        ranges(["OUT03", "IN04", "IN05", "M00", "OUT04"], BLOCKS["sd15"]) == "IN04-05,M00,OUT03-04"
+        ranges(["OUT03", "IN04", "IN05", "M00", "OUT04"], ARCHITECTURES["sd15"].unet_blocks)
+        == "IN04-05,M00,OUT03-04"
     )
