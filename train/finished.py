@@ -15,9 +15,10 @@ from train.adapter_file import read_adapter
 from train.adapters.adapter import Adapter
 from train.device import find_device
 from train.model import find_model
+from train.precision import COMPUTE, autocast
 from train.run_folder import RunFolder
 from train.sample import Painter
-from train.setup import COMPUTE, load_tokens, networks
+from train.setup import load_tokens, networks
 
 
 class Checkpoint(NamedTuple):
@@ -47,13 +48,11 @@ class OpenedRun:
         broken, or of another kind than the recipe's adapter.
         """
         before = self._loaded
-        device = self.painter.device.type
-        half = self.recipe.steps.precision == "bf16"
         self._load(checkpoint)
         try:
             with (
                 self.adapter.at(0.0 if checkpoint is None else strength),
-                torch.autocast(device, dtype=torch.bfloat16, enabled=half),
+                autocast(self.painter.device, self.recipe.steps.precision),
             ):
                 yield
         finally:

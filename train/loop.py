@@ -13,6 +13,7 @@ from schemas.recipes.train import TrainRecipe
 from train.averaging import for_use
 from train.captions import COUNTED
 from train.outputs import Log, save_adapter, save_exposures
+from train.precision import autocast
 from train.run_folder import State, logged_losses, save_state, write_result
 from train.sample import draw_grid
 from train.setup import Setup, setup
@@ -29,6 +30,7 @@ class RunResult:
     adapter: Path
     grid: Path | None  # None when the recipe asks for no samples
     steps: int
+    skipped: int  # of these steps: in fp16 their gradients overflowed
     images: int  # seen, repeats counted
     loss: float  # mean over the last tenth of the steps
     validation_loss: float | None
@@ -122,6 +124,7 @@ def save(ready: Setup, progress: Progress) -> None:
         adapter=adapter,
         optimizer=ready.optimizer.state_dict(),
         average=ready.average.tensors(),
+        scale=ready.scale.state(),
         counts=torch.from_numpy(progress.counts.copy()),
         recipe=ready.recipe.model_dump(mode="json", by_alias=True),
         manifest=ready.data.sha256,
@@ -138,6 +141,8 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
     if cut := int(progress.counts[:, COUNTED.index("tags_cut")].sum()):
         limit = ready.recipe.caption.tokens
         say(f"{cut} tags lay beyond {limit} tokens and were cut off: {ready.folder.exposures}")
+    if skipped := ready.scale.skipped:
+        say(f"{skipped} of {progress.step} steps changed nothing: their gradients overflowed fp16")
     grid = _sample(ready, progress, f"step {progress.step}")
     last = progress.losses[-max(1, len(progress.losses) // 10) :]
     result = RunResult(
@@ -145,6 +150,7 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
         adapter=ready.folder.adapter,
         grid=grid,
         steps=progress.step,
+        skipped=ready.scale.skipped,
         images=ready.batches.images(ready.forwards),
         loss=sum(last) / len(last),
         validation_loss=progress.validation_loss,
@@ -185,10 +191,9 @@ def _sample(ready: Setup, progress: Progress, title: str) -> Path | None:
     section = ready.recipe.sample
     if not section.prompts:
         return None
-    half = ready.recipe.steps.precision == "bf16"
     with (
         for_use(ready.optimizer, ready.average),
-        torch.autocast(ready.device.type, dtype=torch.bfloat16, enabled=half),
+        autocast(ready.device, ready.recipe.steps.precision),
         task("sample", len(section.prompts) * len(section.seeds), "pictures") as advance,
     ):
         return draw_grid(

@@ -134,6 +134,7 @@ class State:
     adapter: Mapping[str, torch.Tensor]
     optimizer: Mapping[str, Any]
     average: Sequence[torch.Tensor]  # of the weights; empty where none is kept
+    scale: Mapping[str, Any]  # of the loss
     counts: torch.Tensor  # int64 [rows, 3]: captions.COUNTED of each image so far
     recipe: Mapping[str, Any]
     manifest: str

@@ -21,11 +21,11 @@ from train.data import Data, read_data
 from train.device import find_device
 from train.model import Model, find_model
 from train.optimizer import make_optimizer, restore
+from train.precision import COMPUTE, LossScale
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
 from train.sample import Painter
 from train.text import Tokens
 
-COMPUTE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SDXL_SKIP = 2  # clip_skip as SDXL was trained with
 SHOWN = 3  # examples in a message
 
@@ -55,6 +55,7 @@ class Setup:
     adapter: Adapter
     optimizer: torch.optim.Optimizer
     average: Average
+    scale: LossScale
     start: State | None  # where to go on; None: from the beginning
 
     def batches_by(self, step: int) -> int:
@@ -112,10 +113,12 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     steps, forwards = length(recipe, batches)
     _place(recipe, target, unet, text_encoders, adapter)
     average = Average(list(adapter.parameters()), recipe.optimizer.ema)
+    scale = LossScale(recipe.steps.precision, target)
     if start is not None:
         adapter.load(start.adapter, str(folder.state))
         restore(optimizer, start.optimizer, target)
         average.load(start.average)
+        scale.load(start.scale)
         trim_log(folder, start.step)
     return Setup(
         recipe=recipe,
@@ -139,6 +142,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         adapter=adapter,
         optimizer=optimizer,
         average=average,
+        scale=scale,
         start=start,
     )
 

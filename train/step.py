@@ -15,6 +15,7 @@ from train.conditioning import predict
 from train.diffusion import add_noise, target
 from train.loss import sample_losses
 from train.optimizer import set_rate
+from train.precision import autocast
 from train.schedule import rate_factor
 from train.setup import Setup
 from train.text import encode
@@ -38,21 +39,23 @@ def train_step(ready: Setup, step: int, counts: np.ndarray) -> tuple[float, floa
             if not losses.isfinite().all():
                 broken = batch.rows[~losses.isfinite().cpu().numpy()]
                 raise _not_finite(ready, broken, step, "loss")
-            torch.autograd.backward(losses.sum() / images)
+            torch.autograd.backward(ready.scale.scaled(losses.sum() / images))
         total += float(losses.detach().sum())
     options = ready.recipe.optimizer
+    ready.scale.unscale(ready.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(
         [weight for weight in ready.adapter.parameters() if weight.grad is not None],
         options.clip or float("inf"),
     )
-    if not norm.isfinite():
+    if not norm.isfinite() and not ready.scale.may_skip:
         raise _not_finite(
             ready, np.concatenate([batch.rows for batch in batches]), step, "gradient"
         )
     rate = set_rate(ready.optimizer, rate_factor(step, ready.steps, options))
-    ready.optimizer.step()
+    taken = ready.scale.step(ready.optimizer)
     ready.optimizer.zero_grad(set_to_none=True)
-    ready.average.update(step)
+    if taken:
+        ready.average.update(step)
     return total / images, rate
 
 
@@ -128,8 +131,7 @@ def losses_at(
     section, device = ready.recipe.model, ready.device
     x0, noise, timesteps = x0.to(device), noise.to(device), timesteps.to(device)
     abar = ready.abar[timesteps]
-    half = ready.recipe.steps.precision == "bf16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+    with autocast(device, ready.recipe.steps.precision):
         with torch.set_grad_enabled(ready.adapter.trains_text and torch.is_grad_enabled()):
             encoded = encode(ready.text_encoders, ids.to(device), section.clip_skip)
         seen = noise if perturbation is None else noise + perturbation.to(device)

@@ -12,6 +12,7 @@ Category = Literal[
     "general", "artist", "copyright", "character", "meta", "trigger", "quality", "rating"
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 
 class ModelSection(Section):
@@ -152,8 +153,8 @@ class StepsSection(Section):
     """images in a forward pass"""
     accumulate: int = Field(1, ge=1)
     """forward passes in a step"""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """of computing; what is trained always stays fp32"""
+    precision: Precision = "fp32"
+    """of computing: fp32, fp16 or bf16; what is trained always stays fp32"""
     checkpointing: bool = False
     """gradient checkpointing: less memory, about a quarter slower"""
 
@@ -234,7 +235,7 @@ class SaveSection(Section):
     """steps between checkpoints; 0: only at the end"""
     keep: int = Field(3, ge=1)
     """how many of the last checkpoints stay"""
-    precision: Literal["fp32", "fp16", "bf16"] = "fp16"
+    precision: Precision = "fp16"
     """of the adapter file"""
 
 

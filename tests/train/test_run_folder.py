@@ -17,6 +17,7 @@ def state(step: int) -> State:
         adapter={"a": torch.randn(3)},
         optimizer={"state": {0: {"exp_avg": torch.randn(3)}}, "param_groups": [{"lr": 1.0}]},
         average=[torch.randn(3)],
+        scale={},
         counts=torch.zeros((2, 3), dtype=torch.int64),
         recipe={"seed": 1},
         manifest="m",

@@ -76,6 +76,16 @@ def test_an_option_of_the_network_that_is_not_known_is_named_too() -> None:
     )
 
 
+def test_the_precision_of_a_command_is_one_that_training_takes(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    for precision in ("no", "fp16", "bf16"):
+        found = convert(f"{SHORT} --max_train_steps=9 --mixed_precision={precision}")
+        given = found.recipe["steps"]["precision"]
+        text = f'model.path = "b.ckpt"\nsteps = {{ total = 9, precision = "{given}" }}\n'
+        file.write_text(text, encoding="utf-8")
+        assert load_train(file).steps.precision == given
+
+
 def test_files_that_a_command_names_are_read_where_they_are(tmp_path: Path) -> None:
     sets = (CASES / "dataset-file.txt").read_text(encoding="utf-8")
     (tmp_path / "sets.toml").write_text(sets, encoding="utf-8")
