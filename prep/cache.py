@@ -41,6 +41,16 @@ class Cache:
         """Return these columns of all rows, in the order of the key; the others are not read."""
         return read_parts(self.folder, self.table.only(*names))
 
+    def parts(self, *names: str) -> Iterator[pa.Table]:
+        """Yield these columns of all rows, part by part, in no order; memory holds one of them."""
+        narrow = self.table.only(*names)
+        pending, parts = parts_of(self.folder)
+        if pending:  # a later row may stand for one of an earlier part
+            yield merged(narrow, pending, parts)
+            return
+        for path in parts:
+            yield narrow.check(read_parquet(path, narrow.schema.names), path)
+
     def take(self, keys: pa.Array, *names: str) -> pa.Table:
         """Return these columns of the rows of some keys, in the order of the key.
 

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from prep.captions.columns import Bools, Images, Ints
 from prep.captions.combined import Block, Read, blocks, names_of
+from prep.captions.post_tags import COLUMNS, PostTags
 from prep.captions.sources import from_booru
 from prep.dataset import Dataset
 from prep.probabilities import keys_of, reads_of
@@ -64,7 +65,8 @@ def calibrate(dataset: Dataset) -> pa.Table:
     options = without_gaps(dataset.recipe.tag.model_copy(update={"threshold": {}}))
     categories = names_of(reads)
     usual = thresholds([Label(*one) for one in categories.items()], options).astype(np.float64)
-    known = _known(reads, options, images, dataset.posts.read(), list(categories))
+    posts = PostTags.of(dataset.posts.parts(*COLUMNS))
+    known = _known(reads, options, images, posts, list(categories))
     fitted = fit(known, usual)
     half = np.arange(len(images)) % 2 == 0
     counts = [_counts(known.of(judged), fit(known.of(~judged), usual)) for judged in (half, ~half)]
@@ -176,7 +178,7 @@ def _images(dataset: Dataset) -> tuple[list[Read], Images]:
 
 
 def _known(
-    reads: Sequence[Read], options: TagSection, images: Images, posts: pa.Table, names: list[str]
+    reads: Sequence[Read], options: TagSection, images: Images, posts: PostTags, names: list[str]
 ) -> Known:
     booru = from_booru(images, posts)
     place = {name: n for n, name in enumerate(names)}

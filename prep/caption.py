@@ -1,35 +1,31 @@
 """From posts, probabilities and the recipe's rules to a caption for every keeper."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep import seals
-from prep.calibration import in_force
-from prep.captions import sources
-from prep.captions.columns import Images, Ints, Tags
-from prep.captions.combined import Read, names_of
-from prep.captions.features import find_features
+from prep.caption_sources import Sources
+from prep.captions.columns import Images, Tags
+from prep.captions.features import Counts
 from prep.captions.knowledge import Knowledge
-from prep.captions.render import blocks
-from prep.captions.rules import Aliases, Rule, rules_of
+from prep.captions.render import render
+from prep.captions.rules import Rule, rules_of
 from prep.dataset import Dataset
 from prep.edits import conflicts, journal
-from prep.edits.apply import Edited, edited
-from prep.edits.operations import standing
+from prep.edits.apply import Conflicts, Edited, edited
+from prep.edits.operations import Standing, standing
 from prep.edits.places import places_of
-from prep.probabilities import keys_of, reads_of, warn_of_unknown
+from prep.probabilities import warn_of_unknown
 from prep.seals import Seal
-from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
-from schemas.tables import CAPTIONS, FOUND_FEATURES, GROUPS, SITE_TAGS
+from schemas.tables import CAPTIONS, FOUND_FEATURES, SITE_TAGS
 from schemas.tags import canonical, plain
 
 STAGE = "caption"
@@ -45,7 +41,7 @@ def inputs(dataset: Dataset) -> str:
     roles = {name: part.role for name, part in dataset.recipe.sets.items()}
     merged = dataset.recipe.dedup.merge_tags
     edits = journal.changes_as_json(journal.read(dataset.root).counting)
-    site = snapshot(dataset).drop_columns("asked").to_pylist()  # when it was asked changes nothing
+    site = snapshot(dataset).drop_columns("asked").to_pydict()  # when it was asked changes nothing
     return fingerprint(
         [seal and seal.output for seal in upstream],
         tag,
@@ -61,30 +57,22 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     """Make all captions anew from what is stored; no image is opened, nothing is inferred."""
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
-        now = up_to_edits(dataset, refit=refit)
-        drops = conflicts.excluded(now.edited.standing, now.images)
+        making = Making.of(dataset, refit=refit)
+        found: list[Conflicts] = []
         path = dataset.path_of(CAPTIONS)
-        rows = CAPTIONS.write_blocks(path, remaining(dataset, now))
-        conflicts.report(dataset, now.edited, now.images)
+        rows = CAPTIONS.write_blocks(path, making.remaining(found))
+        images, standing = making.sources.images, making.standing
+        conflicts.report(dataset, Conflicts.joined(found), images, standing.waiting)
         return seals.write_seal(
             dataset.root,
             STAGE,
             inputs=shaped_by,
             output=sha256_of(path)[:16],
-            rows_in=len(now.images),
+            rows_in=len(images),
             rows_out=rows,
-            drops=drops,
-            fitted=now.fitted,
+            drops=conflicts.excluded(standing, images),
+            fitted=making.fitted,
         )
-
-
-def remaining(dataset: Dataset, now: "Now") -> Iterator[pa.Table]:
-    """Yield the captions of the images that no edit excludes, block by block."""
-    remains, start = conflicts.remains(now.edited.standing), 0
-    for block in in_blocks(dataset, now):
-        stop = start + block.num_rows
-        yield block.filter(pa.array(remains[start:stop]))
-        start = stop
 
 
 @dataclass(frozen=True)
@@ -93,52 +81,79 @@ class Now:
 
     images: Images
     edited: Edited
-    later: dict[str, Rule]
+    later: Mapping[str, Rule]
+
+
+@dataclass(frozen=True)
+class Making:
+    """All that captions are made of: what is said of images, the rules, the edits that stand."""
+
+    recipe: CaptionsSection
+    sources: Sources
+    rules: Mapping[str, Rule]
+    standing: Standing
     fitted: str  # fingerprint of what the found features were found by
 
+    @classmethod
+    def of(cls, dataset: Dataset, *, refit: bool = False) -> "Making":
+        """Read it. Edits are left aside where the recipe's rules leave out "edits", which is told.
 
-def up_to_edits(dataset: Dataset, *, refit: bool = False) -> Now:
-    """Return the keepers' tags with the edits that stand, before the rules that follow them.
+        Raises DatasetError when the recipe wants a tagger that has not run yet.
+        """
+        recipe = dataset.recipe.caption
+        knowledge = known(dataset)
+        sources = Sources.of(dataset, knowledge)
+        if sources.reads and recipe.source != "booru":
+            warn_of_unknown(dataset.recipe.tag.threshold, sources.reads)
+        found, fitted = _found(dataset, sources, refit)
+        entries = journal.read(dataset.root).counting
+        if "edits" not in recipe.rules and entries:
+            say(f'caption: {len(entries)} edits wait: caption.rules leaves out "edits"')
+            entries = []
+        images = sources.images
+        held = standing(entries, places_of(dataset, images), len(images))
+        names = sources.names.with_([*held.tagged.names, *_spellings(recipe)])
+        rules = rules_of(recipe, found, knowledge)
+        return cls(recipe, replace(sources, names=names), rules, held, fitted)
 
-    Edits are left aside where the recipe's rules leave out "edits", which is told.
-    """
-    images = _images(dataset)
-    tags = _from_sources(dataset, images)
-    recipe = dataset.recipe.caption
-    names: list[str] = list(recipe.rules)
-    found, fitted = _found(dataset, tags, images, refit)
-    rules = rules_of(recipe, found, known(dataset))
-    entries = journal.read(dataset.root).counting
-    if "edits" not in names and entries:
-        say(f'caption: {len(entries)} edits wait: caption.rules leaves out "edits"')
-        entries = []
-    place = names.index("edits") if "edits" in names else len(names)
-    for name in names[:place]:
-        if name in rules:
-            tags = rules[name](tags, images, 1 << names.index(name))
-    held = standing(entries, places_of(dataset, images), len(images))
-    later = {name: rules[name] for name in names[place:] if name in rules}
-    return Now(images, edited(tags, held, 1 << place), later, fitted)
+    def now(self, start: int, stop: int) -> Now:
+        """Return where edits find the images from `start` to before `stop`, which begin at 0."""
+        images = self.sources.images.part(start, stop)
+        tags = self.sources.taken(start, stop)
+        names: list[str] = list(self.recipe.rules)
+        place = names.index("edits") if "edits" in names else len(names)
+        for name in names[:place]:
+            if name in self.rules:
+                tags = self.rules[name](tags, images, 1 << names.index(name))
+        later = {name: self.rules[name] for name in names[place:] if name in self.rules}
+        return Now(images, edited(tags, self.standing.part(start, stop), 1 << place), later)
+
+    def remaining(self, found: list[Conflicts]) -> Iterator[pa.Table]:
+        """Yield the captions of the images that no edit excludes, block by block.
+
+        `found` collects the edits that could not be done.
+        """
+        for start, stop in self.sources.blocks():
+            now = self.now(start, stop)
+            found.append(now.edited.conflicts.behind(start))
+            remains = conflicts.remains(now.edited.standing)
+            yield captions_of(self.recipe, now).filter(pa.array(remains))
 
 
-def captions_of(dataset: Dataset, now: Now) -> pa.Table:
+def up_to_edits(dataset: Dataset) -> Now:
+    """Return the keepers' tags with the edits that stand, before the rules that follow them."""
+    making = Making.of(dataset)
+    return making.now(0, len(making.sources.images))
+
+
+def captions_of(recipe: CaptionsSection, now: Now) -> pa.Table:
     """Return the table of captions, of excluded images too: the later rules, then text."""
-    return pa.concat_tables(in_blocks(dataset, now))
-
-
-def in_blocks(dataset: Dataset, now: Now) -> Iterator[pa.Table]:
-    """Yield the same, block by block."""
-    names: list[str] = list(dataset.recipe.caption.rules)
+    names: list[str] = list(recipe.rules)
     tags = now.edited.tags
     for name, rule in now.later.items():
         tags = rule(tags, now.images, 1 << names.index(name))
-    yield from blocks(
-        now.edited.as_written(tags),
-        now.images,
-        dataset.recipe.caption.render,
-        names,
-        _spellings(dataset.recipe.caption),
-    )
+    written = now.edited.as_written(tags)
+    return render(written, now.images, recipe.render, names, _spellings(recipe))
 
 
 def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
@@ -146,12 +161,8 @@ def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
 
     Raises DatasetError when the recipe wants a tagger that has not run yet.
     """
-    images = _images(dataset)
-    reads = _reads(dataset, images)
-    booru = _from_booru(dataset, images, reads)
-    if not reads:
-        return images, booru.once()
-    return images, sources.together(booru, sources.from_taggers(reads, in_force(dataset))).once()
+    sources = Sources.of(dataset, known(dataset))
+    return sources.images, sources.both(0, len(sources.images))
 
 
 def snapshot(dataset: Dataset) -> pa.Table:
@@ -183,106 +194,13 @@ def collapsed(dataset: Dataset) -> list[str]:
     return [name(canonical(one)) for one in names]
 
 
-def _images(dataset: Dataset) -> Images:
-    """The keepers of every set, with their posts."""
-    groups = dataset.table(GROUPS)
-    keepers = groups.filter(pc.equal(groups.column("md5"), groups.column("keeper")))
-    members = dataset.members().group_by(["set", "md5"]).aggregate([("post_id", "min")])
-    rows = keepers.select(["set", "md5"]).join(members, ["set", "md5"])
-    rows = rows.sort_by([("set", "ascending"), ("md5", "ascending")])
-    posts = dataset.posts.columns("id", "score")
-    ids = rows.column("post_id_min")
-    place = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
-    scores = posts.column("score").combine_chunks().cast(pa.float64()).take(place.combine_chunks())
-    reg = dataset.sets("reg")
-    return Images(
-        sets=rows.column("set").to_pylist(),
-        md5s=rows.column("md5").to_pylist(),
-        post_ids=ids.to_numpy(),
-        is_reg=np.asarray(pc.is_in(rows.column("set"), value_set=pa.array(list(reg), pa.string()))),
-        scores=np.asarray(scores.to_numpy(zero_copy_only=False), np.float64),
-    )
-
-
-def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:
-    """The images that a keeper stands for, with their posts, and which of `images` it is.
-
-    Posts of the keeper's own pixels, whose files were never fetched, are among them.
-    """
-    groups = dataset.table(GROUPS).select(["set", "md5", "keeper"])
-    others = groups.filter(pc.not_equal(groups.column("md5"), groups.column("keeper")))
-    twins = groups.join(dataset.twins(), ["set", "md5"], join_type="inner")
-    rows = pa.concat_tables([others.join(dataset.members(), ["set", "md5"]), twins])
-    rows = rows.sort_by([("set", "ascending"), ("md5", "ascending"), ("post_id", "ascending")])
-    md5s = rows.column("md5").to_pylist()
-    losers = Images(
-        sets=rows.column("set").to_pylist(),
-        md5s=md5s,
-        post_ids=rows.column("post_id").to_numpy(),
-        is_reg=np.zeros(len(md5s), bool),  # the keeper's role counts, as does its score
-        scores=np.full(len(md5s), np.nan),
-    )
-    return losers, images.places(rows.column("set"), rows.column("keeper")).astype(np.int32)
-
-
-def _from_sources(dataset: Dataset, images: Images) -> Tags:
-    """The tags of booru (or imported text) and taggers, as the recipe puts them together.
-
-    Aliases are resolved in each first: what has two names is one tag to both.
-    """
-    options, rules = dataset.recipe.caption.source, dataset.recipe.caption.rules
-    reads = _reads(dataset, images)
-    aliases = Aliases(known(dataset))
-
-    def resolved(tags: Tags) -> Tags:
-        if "aliases" not in rules:
-            return tags
-        return aliases(tags, images, 1 << rules.index("aliases"))
-
-    booru = resolved(_from_booru(dataset, images, reads))
-    if options == "booru" or not reads:
-        return booru.once()
-    warn_of_unknown(dataset.recipe.tag.threshold, reads)
-    tagger = resolved(sources.from_taggers(reads, in_force(dataset)))
-    if options == "taggers":
-        return tagger
-    both = sources.together(booru, tagger).once()
-    return sources.taken(both, options, dataset.recipe.caption.few)
-
-
-def _from_booru(dataset: Dataset, images: Images, reads: list[Read]) -> Tags:
-    """The tags of posts and of imported text files."""
-    categories = {**known(dataset).categories, **names_of(reads)}
-    posts, imported = dataset.posts.read(), dataset.imported()
-    tags = sources.together(
-        sources.from_booru(images, posts), sources.from_imports(images, imported, categories)
-    )
-    if not dataset.recipe.dedup.merge_tags:
-        return tags
-    losers, keeper = _losers(dataset, images)
-    theirs = sources.together(
-        sources.from_booru(losers, posts), sources.from_imports(losers, imported, categories)
-    )
-    return sources.together(tags, replace(theirs, image=keeper[theirs.image])).once()
-
-
 def _spellings(recipe: CaptionsSection) -> dict[str, str]:
     """What the recipe's rules add, by canonical form, as the person spelt it."""
     added = (recipe.trigger, *recipe.rename.values(), *recipe.quality.scores)
     return {canonical(text): plain(text) for text in added}
 
 
-def _reads(dataset: Dataset, images: Images) -> list[Read]:
-    """The probabilities of these images. Raises DatasetError when tags must come from taggers."""
-    needed = dataset.recipe.caption.source in ("taggers", "intersection")
-    if needed and len(keys_of(dataset)) < len(dataset.recipe.tag.taggers):
-        raise DatasetError(
-            f"{dataset.root}: a tagger of the recipe has not run yet: `prep tag` runs it"
-        )
-    return reads_of(dataset, images.md5s)
-
-
-def _found(dataset: Dataset, tags: Tags, images: Images, refit: bool) -> tuple[list[str], str]:
+def _found(dataset: Dataset, sources: Sources, refit: bool) -> tuple[list[str], str]:
     """The features that the trigger stands for, found once and then kept until `refit`.
 
     They are found in the tags as the sources give them, so that no other rule hides a feature.
@@ -297,7 +215,10 @@ def _found(dataset: Dataset, tags: Tags, images: Images, refit: bool) -> tuple[l
     path = found_path(dataset)
     if not refit and seal is not None and seal.fitted == shaped_by and path.is_file():
         return list(json.loads(path.read_text(encoding="utf-8"))["tags"]), shaped_by
-    features = find_features(tags, images, options.share, options.spare)
+    counts = Counts()
+    for start, stop in sources.blocks():
+        counts.add(sources.taken(start, stop), sources.images.part(start, stop))
+    features = counts.features(options.share, options.spare)
     write_json(path, {"share": options.share, "tags": features})
     say(f"caption: the trigger stands for {', '.join(features) or 'nothing'}")
     return features, shaped_by

@@ -40,9 +40,9 @@ def reads_of(dataset: Dataset, md5s: Sequence[str]) -> list[Read]:
     for name, key in keys_of(dataset).items():
         table = dataset.probabilities(key).columns("labels", "values")
         places = pc.index_in(wanted, value_set=table.column("md5").combine_chunks())
-        labels, values = (
-            table.column(column).combine_chunks().take(places) for column in ("labels", "values")
-        )
+        if not places.equals(pa.array(np.arange(table.num_rows), places.type)):
+            table = table.take(places)
+        labels, values = (table.column(column).combine_chunks() for column in ("labels", "values"))
         counts = pc.fill_null(pc.list_value_length(labels), 0).to_numpy(zero_copy_only=False)
         reads.append(
             Read(

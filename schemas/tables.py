@@ -1,6 +1,7 @@
 """The tables of a dataset folder: typed columns, one key, named rules, checked on every write."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ class Table:
 
     def sorted(self, table: pa.Table) -> pa.Table:
         """Return the rows in the order of the key, in one chunk: the same rows, the same bytes."""
-        return table.sort_by([(name, "ascending") for name in self.key]).combine_chunks()
+        if not self._in_order(table):
+            table = table.sort_by([(name, "ascending") for name in self.key])
+        return table.combine_chunks()
 
     def empty(self) -> pa.Table:
         """Return the table without rows."""
@@ -91,17 +94,37 @@ class Table:
         The blocks are in the order of the key and share none; memory holds one of them.
         """
         rows = 0
-        with writing(path) as aside, pq.ParquetWriter(aside, self.schema, **WRITTEN) as file:
-            for block in blocks:
-                file.write_table(self.sorted(self.check(block, path)))
+        with (
+            writing(path) as aside,
+            pq.ParquetWriter(aside, self.schema, **WRITTEN) as file,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            written = beside.submit(lambda: None)
+            for block in blocks:  # one is made while the one before is written
+                checked = self.sorted(self.check(block, path))
+                written.result()
+                written = beside.submit(file.write_table, checked)
                 rows += block.num_rows
+            written.result()
         return rows
 
     def read(self, path: Path) -> pa.Table:
         """Return the rows of `path`. Raises DataError when it is no such table."""
         return self.check(read_parquet(path), path)
 
+    def _in_order(self, table: pa.Table) -> bool:
+        """Whether each row's key is greater than the one before, as that of a stored table is."""
+        if table.num_rows < 2:
+            return True
+        greater: Any = pa.scalar(False)
+        for name in reversed(self.key):
+            before, after = table.column(name)[:-1], table.column(name)[1:]
+            greater = pc.or_(pc.greater(after, before), pc.and_(pc.equal(after, before), greater))
+        return pc.all(greater, skip_nulls=False).as_py() is True
+
     def _unique(self, table: pa.Table) -> pa.ChunkedArray:
+        if self._in_order(table):
+            return pa.chunked_array([pa.array(np.ones(table.num_rows, bool))])
         keys = table.select(self.key)
         distinct = keys.group_by(list(self.key)).aggregate([]).num_rows
         return pa.chunked_array([pa.array(np.arange(keys.num_rows) < distinct)])

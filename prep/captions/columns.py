@@ -1,7 +1,8 @@
 """Tags of many images as columns: what every caption rule takes and gives back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,25 @@ BOORU, TAGGER, RULE, PERSON = 1, 2, 4, 8  # where a tag came from; bits, as two 
 
 Ints = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
+
+
+class Names(tuple[str, ...]):
+    """The names that tags point to, which knows the place of each: many blocks share one."""
+
+    @cached_property
+    def codes(self) -> Mapping[str, int]:
+        """The place of each name."""
+        return {name: code for code, name in enumerate(self)}
+
+    @classmethod
+    def of(cls, names: tuple[str, ...]) -> "Names":
+        """Return the same names, as they are where they are of this kind already."""
+        return names if isinstance(names, cls) else cls(names)
+
+    def with_(self, names: Iterable[str]) -> "Names":
+        """Return these names and behind them those that are not among them."""
+        new = [name for name in dict.fromkeys(names) if name not in self.codes]
+        return Names((*self, *new)) if new else self
 
 
 @dataclass(frozen=True)
@@ -92,9 +112,8 @@ class Tags:
 
     def named(self, names: Iterable[str]) -> Bools:
         """Return which elements have one of these canonical names."""
-        wanted = set(names)
-        codes = [code for code, name in enumerate(self.names) if name in wanted]
-        return np.isin(self.tag, codes)
+        own = Names.of(self.names).codes
+        return np.isin(self.tag, [own[name] for name in set(names) if name in own])
 
     def once(self, among: Bools | None = None) -> "Tags":
         """Return each tag of an image once, where it stands first, with the sources of all.
@@ -103,10 +122,15 @@ class Tags:
         """
         places = np.arange(len(self)) if among is None else np.flatnonzero(among)
         key = self.image[places].astype(np.int64) * len(self.names) + self.tag[places]
+        in_order = np.sort(key)
+        again = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
+        if not len(again):
+            return self
+        # only what stands more than once is put in groups: mostly that is little
+        several = again[np.minimum(np.searchsorted(again, key), len(again) - 1)] == key
+        places, key = places[several], key[several]
         order = np.argsort(key, kind="stable")
         starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-        if len(starts) == len(key):
-            return self
         grouped = places[order]
         first = grouped[starts]
         source, touched = self.source.copy(), self.touched.copy()
@@ -119,10 +143,8 @@ class Tags:
 
     def with_names(self, names: Sequence[str]) -> tuple["Tags", Ints]:
         """Return the same tags able to hold these names too, and the names' codes."""
-        codes = {name: code for code, name in enumerate(self.names)}
-        for name in names:
-            codes.setdefault(name, len(codes))
-        return replace(self, names=tuple(codes)), np.array([codes[n] for n in names], np.int32)
+        wider = Names.of(self.names).with_(names)
+        return replace(self, names=wider), np.array([wider.codes[n] for n in names], np.int32)
 
 
 def made(
@@ -150,19 +172,30 @@ def made(
 def joined(first: Tags, second: Tags) -> Tags:
     """Return the tags of both, image by image, the first's before the second's.
 
-    Both have the same names.
+    Both have the same names and are image by image themselves.
     """
     assert first.names == second.names
-    both = Tags(
+    count = len(first) + len(second)
+    images = 1 + max(int(one.image[-1]) if len(one) else -1 for one in (first, second))
+    held = np.bincount(first.image, minlength=images).cumsum()  # up to and with each image
+    behind = np.arange(len(second)) + held[second.image]
+    before = np.ones(count, bool)
+    before[behind] = False
+
+    def merged(one: Ints, other: Ints) -> Ints:
+        whole = np.empty(count, one.dtype)
+        whole[before], whole[behind] = one, other
+        return whole
+
+    return Tags(
         first.names,
-        np.concatenate([first.image, second.image]),
-        np.concatenate([first.tag, second.tag]),
-        np.concatenate([first.category, second.category]),
-        np.concatenate([first.source, second.source]),
-        np.concatenate([first.touched, second.touched]),
-        np.concatenate([first.part, second.part]),
+        merged(first.image, second.image),
+        merged(first.tag, second.tag),
+        merged(first.category, second.category),
+        merged(first.source, second.source),
+        merged(first.touched, second.touched),
+        merged(first.part, second.part),
     )
-    return both.take(np.argsort(both.image, kind="stable"))
 
 
 def _keys(sets: pa.Array | pa.ChunkedArray, md5s: pa.Array | pa.ChunkedArray) -> Any:

@@ -1,7 +1,7 @@
 """Several taggers' probabilities as one, in blocks of images, so that memory stays bounded."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,17 @@ class Read:
         """The canonical name of each label; empty for what is no tag, such as ratings."""
         return tuple(
             canonical(label.name) if label.category in CATEGORIES else "" for label in self.labels
+        )
+
+    def part(self, start: int, stop: int) -> "Read":
+        """Return the same of the images from `start` to before `stop` alone."""
+        offsets = self.offsets[start : stop + 1]
+        kept = slice(offsets[0], offsets[-1])
+        return replace(
+            self,
+            offsets=offsets - offsets[0],
+            label=self.label[kept],
+            probability=self.probability[kept],
         )
 
     def block(self, start: int, stop: int) -> tuple[Ints, npt.NDArray[np.uint16], Floats]:

@@ -6,12 +6,12 @@ site has none: no name is an alias there and nothing implies anything.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from prep.captions.columns import KINDS, PERSON, Bools, Images, Tags
+from prep.captions.columns import KINDS, PERSON, Bools, Images, Ints, Names, Tags
 from schemas.tags import MADE
 
 BLOCK = 1 << 21  # cells (image x implied tag) looked at together: they fit into a cache
@@ -59,20 +59,26 @@ class Knowledge:
 UNKNOWN = Knowledge()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Implied:
     """Leave out tags that another tag of the image implies, over any number of steps."""
 
     implications: Mapping[str, Collection[str]]
 
+    @cached_property
+    def above(self) -> Mapping[str, Collection[str]]:
+        """What each tag implies, directly or not."""
+        every = {one for implied in self.implications.values() for one in implied}
+        return ancestors(self.implications, every | self.implications.keys())
+
     def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
         """Return the tags that nothing implies, and those that rules or persons have added."""
-        above = ancestors(self.implications, tags.names)
-        if not above:
+        marks = _marks(self, Names.of(tags.names))
+        if not len(marks.flat):
             return tags
         of_rules = np.isin(tags.category, [KINDS.index(category) for category in MADE])
         kept = of_rules | (tags.source & PERSON != 0)
-        return tags.where(kept | ~_implied(tags, len(images), above))
+        return tags.where(kept | ~_implied(tags, len(images), marks))
 
 
 def ancestors(
@@ -101,18 +107,44 @@ def _reached(implications: Mapping[str, Collection[str]], name: str) -> set[str]
     return reached
 
 
-def _implied(tags: Tags, images: int, above: Mapping[str, Collection[str]]) -> Bools:
+@dataclass(frozen=True)
+class _Marks:
+    """Which columns a tag marks in a table of (image, implied tag), and which is its own."""
+
+    width: int  # the last column is for tags that nothing implies: it is never marked
+    column: Ints  # [names]
+    first: Ints  # [names] where those that a name marks begin in `flat`
+    count: Ints  # [names]
+    flat: Ints
+
+
+@lru_cache(maxsize=1)  # blocks of images have the same names
+def _marks(implied: Implied, names: Names) -> _Marks:
+    above = {
+        name: sorted(one for one in implied.above[name] if one in names.codes)
+        for name in implied.above
+        if name in names.codes
+    }
+    marked = sorted(set().union(*above.values()))
+    columns = {name: place for place, name in enumerate(marked)}
+    column = np.full(len(names), len(columns), np.int32)
+    for name, place in columns.items():
+        column[names.codes[name]] = place
+    count = np.zeros(len(names), np.int32)
+    for name, implied_by_it in above.items():
+        count[names.codes[name]] = len(implied_by_it)
+    in_order = sorted(above, key=lambda name: names.codes[name])
+    flat = np.array([columns[one] for name in in_order for one in above[name]], np.int32)
+    first = np.cumsum(count, dtype=np.int32) - count
+    return _Marks(len(columns) + 1, column, first, count, flat)
+
+
+def _implied(tags: Tags, images: int, marks: _Marks) -> Bools:
     """Which tags another tag of their image has above it.
 
     Images go through in blocks: a table of (image, implied tag) is marked, then read.
     """
-    columns = {name: place for place, name in enumerate(sorted(set().union(*above.values())))}
-    width = len(columns) + 1  # the last column is for tags that nothing implies: never marked
-    column = np.array([columns.get(name, width - 1) for name in tags.names], np.int32)
-    lists = [[columns[one] for one in sorted(above.get(name, ()))] for name in tags.names]
-    count = np.array([len(one) for one in lists], np.int32)
-    first = np.cumsum(count, dtype=np.int32) - count
-    flat = np.array([one for marked in lists for one in marked], np.int32)
+    width = marks.width
     rows = max(1, BLOCK // width)
     starts = np.arange(0, images, rows)
     bounds = np.searchsorted(tags.image, np.append(starts, images))
@@ -121,17 +153,18 @@ def _implied(tags: Tags, images: int, above: Mapping[str, Collection[str]]) -> B
     for start, low, high in zip(starts, bounds[:-1], bounds[1:], strict=True):
         row = (tags.image[low:high] - start).astype(np.int32) * width
         tag = tags.tag[low:high].astype(np.int32)
-        many = count[tag]
+        many = marks.count[tag]
         implying = np.flatnonzero(many)
         many = many[implying]
-        cells = np.repeat(row[implying], many) + flat[_ranges(first[tag[implying]], many)]
+        places = _ranges(marks.first[tag[implying]], many)
+        cells = np.repeat(row[implying], many) + marks.flat[places]
         marked[cells] = True
-        implied[low:high] = marked[row + column[tag]]
+        implied[low:high] = marked[row + marks.column[tag]]
         marked[cells] = False
     return implied
 
 
-def _ranges(first: npt.NDArray[np.int32], count: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _ranges(first: Ints, count: Ints) -> Ints:
     """The numbers from each `first` on, `count` of each, in a row."""
     ends = np.cumsum(count, dtype=count.dtype)
     total = int(ends[-1]) if len(ends) else 0

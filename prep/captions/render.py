@@ -1,20 +1,20 @@
 """Columns of tags to rows of the table of captions: text, parts, sources, rules."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Ints, Tags
+from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Ints, Names, Tags
 from schemas.recipes.prep import RenderSection
 from schemas.tables import CAPTION_TAG, CAPTIONS, PARTS
 from schemas.tags import escaped, rendered
 
 SOURCES = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both", RULE: "rule", PERSON: "person"}
 SEPARATOR = ", "
-BLOCK = 50_000  # images that become text at once
 
 
 def render(
@@ -24,50 +24,14 @@ def render(
     rules: Sequence[str],
     spellings: Mapping[str, str] | None = None,
 ) -> pa.Table:
-    """Return the rows of all blocks as one table."""
-    return pa.concat_tables(blocks(tags, images, options, rules, spellings))
-
-
-def blocks(
-    tags: Tags,
-    images: Images,
-    options: RenderSection,
-    rules: Sequence[str],
-    spellings: Mapping[str, str] | None = None,
-) -> Iterator[pa.Table]:
-    """Yield one row per image, in blocks of images, at least one.
+    """Return one row per image.
 
     The fixed head stands first and the fixed tail last; regularization images have neither.
 
     `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
     canonical form: a trigger such as `my_Char` reaches training as it was typed.
     """
-    spelt = spellings or {}
-    text = pa.array(
-        [
-            escaped(spelt[name], options.escape)
-            if name in spelt
-            else rendered(name, escape=options.escape)
-            for name in tags.names
-        ],
-        pa.string(),
-    )
-    names = pa.array(tags.names, pa.string())
-    for start in range(0, max(1, len(images)), BLOCK):
-        stop = start + BLOCK
-        yield _rows(
-            tags.part_of(start, stop), images.part(start, stop), (names, text), options, rules
-        )
-
-
-def _rows(
-    tags: Tags,
-    images: Images,
-    words: tuple[pa.Array, pa.Array],
-    options: RenderSection,
-    rules: Sequence[str],
-) -> pa.Table:
-    """One row per image. words: by code, the canonical name and the text."""
+    words = _words(Names.of(tags.names), tuple((spellings or {}).items()), options.escape)
     part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
     tags = replace(tags, part=part).sorted(part)
     columns = [
@@ -89,6 +53,19 @@ def _rows(
         },
         schema=CAPTIONS.schema,
     )
+
+
+@lru_cache(maxsize=1)  # blocks of images have the same names
+def _words(
+    names: Names, spellings: tuple[tuple[str, str], ...], escape: bool
+) -> tuple[pa.Array, pa.Array]:
+    """Each name, and the text that captions have for it."""
+    spelt = dict(spellings)
+    text = [
+        escaped(spelt[name], escape) if name in spelt else rendered(name, escape=escape)
+        for name in names
+    ]
+    return pa.array(names, pa.string()), pa.array(text, pa.string())
 
 
 def _parts(tags: Tags, images: Images, options: RenderSection) -> Ints:

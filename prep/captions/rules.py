@@ -8,11 +8,12 @@ import fnmatch
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
 
-from prep.captions.columns import KINDS, RULE, Images, Tags, joined, made
+from prep.captions.columns import KINDS, RULE, Images, Names, Tags, joined, made
 from prep.captions.knowledge import UNKNOWN, Implied, Knowledge
 from schemas.recipes.prep import CaptionsSection
 from schemas.tags import canonical
@@ -37,8 +38,7 @@ class Drop:
         kinds = [KINDS.index(category) for category in self.categories]
         named = set(self.names)
         if self.patterns:
-            either = re.compile("|".join(fnmatch.translate(pattern) for pattern in self.patterns))
-            named |= {name for name in tags.names if either.match(name)}
+            named |= _matching(self.patterns, Names.of(tags.names))
         return tags.where(~(np.isin(tags.category, kinds) | tags.named(named)))
 
 
@@ -104,9 +104,15 @@ class Aliases:
 
     def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
         """Return the tags under their present names."""
-        present = {name: self.knowledge.present(name) for name in tags.names}
-        renames = Rename({name: new for name, new in present.items() if new != name})
-        return renames(tags, images, bit) if renames.names else tags
+        own = Names.of(tags.names).codes
+        names = {old: new for old, new in self.renames.items() if old in own}
+        return Rename(names)(tags, images, bit) if names else tags
+
+    @cached_property
+    def renames(self) -> Mapping[str, str]:
+        """The present name of each alias that has another."""
+        present = {name: self.knowledge.present(name) for name in self.knowledge.aliases}
+        return {name: new for name, new in present.items() if new != name}
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ class Quality:
         if not image:
             return tags
         new = made(wider.names, np.concatenate(image), np.concatenate(tag), "quality", RULE, bit)
-        return joined(wider, new).once()
+        return joined(wider, new.take(np.argsort(new.image, kind="stable"))).once()
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,13 @@ def rules_of(
         "order": Order(recipe.render.order),
     }
     return {name: rule for name in recipe.rules if (rule := known.get(name)) is not None}
+
+
+@lru_cache(maxsize=1)  # blocks of images have the same names
+def _matching(patterns: tuple[str, ...], names: Names) -> frozenset[str]:
+    """The names that one of the patterns fits."""
+    either = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+    return frozenset(name for name in names if either.match(name))
 
 
 def _place(name: str, recipe: CaptionsSection) -> int:

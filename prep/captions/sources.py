@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from prep.captions.columns import BOORU, KINDS, TAGGER, Bools, Images, Ints, Tags, joined, made
 from prep.captions.combined import BLOCK, Block, Floats, Read, blocks, names_of
+from prep.captions.post_tags import PostTags
 from schemas.recipes.prep import TagSection
 from schemas.tables import RATINGS
-from schemas.tags import CATEGORIES
 from taggers.thresholds import thresholds
 from taggers.vocabulary import Label
 
@@ -21,19 +20,9 @@ NAMES = ("artist", "copyright", "character")  # who or what it is: wrong is wors
 NAME_FLOOR = 0.15  # of the widest gap's threshold, for names
 
 
-def from_booru(images: Images, posts: pa.Table) -> Tags:
+def from_booru(images: Images, posts: PostTags) -> Tags:
     """Return the tags that the posts carry, category by category, in the site's order."""
-    rows = _rows_of(images.post_ids, posts.column("id"))
-    known = rows >= 0
-    taken = posts.take(pa.array(rows[known]))
-    image_of_row = np.flatnonzero(known)
-    parts = []
-    for category in CATEGORIES:
-        lists = taken.column(category).combine_chunks()
-        names = pc.list_flatten(lists)
-        image = image_of_row[pc.list_parent_indices(lists).to_numpy()]
-        parts.append((category, image, names))
-    return _coded(parts, BOORU)
+    return posts.tags(images.post_ids)
 
 
 def from_imports(images: Images, imported: pa.Table, categories: Mapping[str, str]) -> Tags:
@@ -162,25 +151,3 @@ def _place_in_image(image: Ints) -> Ints:
     """How many elements of the same image stand before each one."""
     starts = np.flatnonzero(np.diff(image, prepend=-1))
     return np.arange(len(image)) - np.repeat(starts, np.diff(starts, append=len(image)))
-
-
-def _coded(parts: Sequence[tuple[str, npt.NDArray[np.int64], pa.Array]], source: int) -> Tags:
-    """Bring the names of several categories to one list of codes."""
-    whole = pa.concat_arrays([names for _, _, names in parts]).dictionary_encode()
-    kinds = np.concatenate(
-        [np.full(len(names), KINDS.index(category)) for category, _, names in parts]
-    )
-    tags = made(
-        tuple(whole.dictionary.to_pylist()),
-        np.concatenate([image for _, image, _ in parts]),
-        whole.indices.to_numpy(zero_copy_only=False),
-        kinds,
-        source,
-    )
-    return tags.take(np.argsort(tags.image, kind="stable"))
-
-
-def _rows_of(wanted: Ints, ids: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """The row of each wanted id; -1 where there is none."""
-    rows = pc.index_in(pa.array(wanted), value_set=ids.combine_chunks())
-    return np.asarray(pc.fill_null(rows, -1).to_numpy(zero_copy_only=False), np.int64)

@@ -5,7 +5,7 @@ where it stood. An operation that finds nothing to do where there was something 
 tag to remove or to replace that is not there) changes nothing and is a conflict.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,19 @@ class Conflicts:
 
     def __len__(self) -> int:
         return len(self.entry)
+
+    def behind(self, images: int) -> "Conflicts":
+        """Return the same where so many images stand before these."""
+        return replace(self, image=self.image + images)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Conflicts"]) -> "Conflicts":
+        """Return those of several blocks of images."""
+        return cls(
+            np.concatenate([np.zeros(0, np.int64), *(one.entry for one in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(one.image for one in parts)]),
+            tuple(tag for one in parts for tag in one.tag),
+        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from prep.captions.columns import Bools, Images
 from prep.dataset import Dataset
-from prep.edits.apply import Edited
+from prep.edits.apply import Conflicts
 from prep.edits.operations import Standing
 from prep.seals import Drop
 from schemas.files import write_text
@@ -37,9 +37,11 @@ def excluded(standing: Standing, images: Images) -> list[Drop]:
     ]
 
 
-def report(dataset: Dataset, edited: Edited, images: Images) -> None:
-    """List the edits that no longer apply, and tell how many there are."""
-    found = edited.conflicts
+def report(dataset: Dataset, found: Conflicts, images: Images, waiting: int) -> None:
+    """List the edits that no longer apply, and tell how many there are.
+
+    waiting: images that edits name and that no set has now.
+    """
     path = path_of(dataset.root)
     if len(found) or path.exists():
         rows = zip(found.entry.tolist(), found.image.tolist(), found.tag, strict=True)
@@ -56,7 +58,7 @@ def report(dataset: Dataset, edited: Edited, images: Images) -> None:
             f"caption: {len(set(found.entry.tolist()))} edits find their tag ({shown}) gone from"
             f" {len(set(found.image.tolist()))} images: {path.relative_to(dataset.root).as_posix()}"
         )
-    if waiting := edited.standing.waiting:
+    if waiting:
         say(f"caption: edits of {waiting} images wait: no set has these images now")
 
 

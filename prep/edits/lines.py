@@ -39,7 +39,7 @@ def write_lines(root: Path, query: str) -> Path:
     rows = captions.found(query)
     if not len(rows):
         raise DatasetError(f'{root}: no image has a caption that "{query}" finds')
-    table = caption.captions_of(dataset, captions.now).take(pa.array(rows))
+    table = caption.captions_of(dataset.recipe.caption, captions.now).take(pa.array(rows))
     given: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():
         tags = [

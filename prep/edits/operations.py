@@ -58,6 +58,18 @@ class Standing:
     written: Bools  # [images] whether a person wrote the whole caption
     waiting: int  # images that edits name and no set has now
 
+    def part(self, start: int, stop: int) -> "Standing":
+        """Return what it says of the images from `start` to before `stop`, which begin at 0."""
+        low, high = np.searchsorted(self.operations.image, [start, stop])
+        operations = self.operations.take(np.arange(low, high))
+        return Standing(
+            replace(operations, image=operations.image - start),
+            self.tagged,
+            {n - start: why for n, why in self.excluded.items() if start <= n < stop},
+            self.written[start:stop],
+            self.waiting,
+        )
+
 
 def standing(entries: Sequence[Entry], places: Places, count: int) -> Standing:
     """Return what the entries do to `count` images, in the order of the entries."""

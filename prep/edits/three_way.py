@@ -160,7 +160,7 @@ def _missed(captions: Captions, found: Sequence[_Difference], steps: Sequence[St
     after = edited(now.edited.tags, held, 0)
     written = held.written | now.edited.standing.written
     after = Edited(after.tags, replace(held, written=written), after.conflicts)
-    table = caption.captions_of(captions.dataset, replace(now, edited=after))
+    table = caption.captions_of(captions.dataset.recipe.caption, replace(now, edited=after))
     wanted = [one for one in found if not one.rearranged and captions.place(one.md5) is not None]
     taken = table.take(pa.array([captions.place(one.md5) for one in wanted], pa.int64()))
     names_of = captions.dataset.recipe.caption.rename.items()

@@ -10,6 +10,7 @@ import pytest
 
 from prep.calibration import EVIDENCE, PRIOR, Known, f1, fit, in_force
 from prep.captions.columns import Images
+from prep.captions.post_tags import PostTags
 from prep.captions.sources import from_booru, from_taggers
 from prep.dataset import Dataset
 from prep.demo.recipes import TAGGER
@@ -170,7 +171,7 @@ def f1_of(dataset: Dataset, options: TagSection, tags: set[str]) -> tuple[float,
     images = Images(["main"] * count, md5s, ids, np.zeros(count, bool), np.zeros(count))
     right, wanted = Counter[str](), Counter[str]()
     both = (
-        from_booru(images, dataset.posts.read()),
+        from_booru(images, PostTags.of([dataset.posts.read()])),
         from_taggers(reads_of(dataset, md5s), options),
     )
     there, said = ({(int(n), one.names[code]) for n, code in zip(one.image, one.tag, strict=True)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prep.captions.columns import BOORU, Images, Tags, made
-from prep.captions.features import find_features
+from prep.captions.features import Counts
 from prep.demo.characters import CHARACTERS
 from prep.demo.portrait import sample
 from schemas.recipes.prep import COMPOSITION, CollapseSection
@@ -25,7 +25,9 @@ def columns(rows: list[tuple[str, ...]]) -> tuple[Tags, Images]:
 
 
 def found(rows: list[tuple[str, ...]], share: float = 0.8) -> list[str]:
-    return find_features(*columns(rows), share, COMPOSITION)
+    counts = Counts()
+    counts.add(*columns(rows))
+    return counts.features(share, COMPOSITION)
 
 
 @pytest.mark.parametrize("name", CHARACTERS)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prep.captions.columns import BOORU, KINDS, RULE, TAGGER, Images, Tags, joined, made
-from prep.captions.features import find_features
+from prep.captions.features import Counts
 from prep.captions.render import render
 from prep.captions.rules import rules_of
 from schemas.recipes.prep import CaptionsSection, RenderSection
@@ -228,6 +228,14 @@ def test_a_category_is_not_fixed_at_both_ends() -> None:
         RenderSection(keep=("quality",), tail=("quality",))
 
 
+def found(images: Images, tags: Tags, share: float, spare: tuple[str, ...] = ()) -> list[str]:
+    """The features, counted in blocks of two images."""
+    counts = Counts()
+    for start in range(0, len(images), 2):
+        counts.add(tags.part_of(start, start + 2), images.part(start, start + 2))
+    return counts.features(share, spare)
+
+
 @settings(deadline=None, max_examples=100)
 @given(pictures, st.integers(1, 100).map(lambda n: n / 100), some)
 def test_features_are_the_general_tags_of_so_large_a_part_of_what_is_learnt(
@@ -248,7 +256,7 @@ def test_features_are_the_general_tags_of_so_large_a_part_of_what_is_learnt(
         and name not in spared
     )
     images, tags = columns(pictures)
-    assert find_features(tags, images, share, spare) == expected
+    assert found(images, tags, share, spare) == expected
 
 
 @pytest.mark.parametrize("share", [0.55, 0.56, 0.57, 0.58, 0.29, 0.07])
@@ -257,10 +265,10 @@ def test_just_enough_images_are_enough(share: float) -> None:
     having = [Tag("hat", "general", {"booru"})]
     pictures = [Picture(False, None, having if n < count else []) for n in range(100)]
     images, tags = columns(pictures)
-    assert find_features(tags, images, share, ()) == ["hat"]
+    assert found(images, tags, share) == ["hat"]
     pictures[0].tags = []
     images, tags = columns(pictures)
-    assert find_features(tags, images, share, ()) == []
+    assert found(images, tags, share) == []
 
 
 @settings(deadline=None)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prep.captions import sources
 from prep.captions.columns import BOORU, KINDS, TAGGER, Images, Tags
 from prep.captions.combined import Read
+from prep.captions.post_tags import PostTags
 from prep.captions.sources import above_widest_gap, from_booru, from_imports, from_taggers, ratings
 from schemas.recipes.prep import TagSection
 from schemas.tables import IMPORTED, POSTS
@@ -69,7 +70,7 @@ boorus = st.dictionaries(
 def test_posts_give_their_tags_category_by_category_in_the_sites_order(
     by_id: dict[int, dict[str, list[str]]], wanted: list[int]
 ) -> None:
-    tags = from_booru(images(*wanted), posts(by_id))
+    tags = from_booru(images(*wanted), PostTags.of([posts(by_id)]))
     assert listed(tags, len(wanted)) == [
         [(name, category) for category in SITE for name in by_id.get(n, {}).get(category, [])]
         for n in wanted
@@ -272,7 +273,7 @@ def test_a_probability_at_the_threshold_counts(value: float) -> None:
 
 
 def test_two_lists_of_tags_become_one_over_all_names() -> None:
-    first = from_booru(images(1), posts({1: {"general": ["hat"], "artist": ["me"]}}))
+    first = from_booru(images(1), PostTags.of([posts({1: {"general": ["hat"], "artist": ["me"]}})]))
     second = from_taggers(
         [read_of(["long_hair", "hat"], [{"hat": 0.9, "long_hair": 0.8}])], TagSection()
     )
