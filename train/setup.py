@@ -19,6 +19,7 @@ from train.batches import Batches
 from train.conditioning import true_sizes
 from train.data import Data, read_data
 from train.device import find_device
+from train.frozen import big_layers, keep_as_fp8
 from train.model import Model, find_model
 from train.optimizer import make_optimizer, restore
 from train.precision import COMPUTE, LossScale
@@ -162,6 +163,9 @@ def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], A
             f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
         )
     unet = model.unet()
+    if recipe.model.storage == "fp8":
+        for _, layer in big_layers(unet, text_encoders):
+            keep_as_fp8(layer)
     adapter = attach_adapter(model.architecture, unet, text_encoders, recipe.adapter, recipe.seed)
     return unet, text_encoders, adapter
 

@@ -32,6 +32,8 @@ class ModelSection(Section):
     """the text encoder's layer counted from its end; 1 is the last; SDXL always takes 2"""
     tokenizer: str = ""
     """a folder with CLIP's vocab.json and merges.txt, for a checkpoint that has none with it"""
+    storage: Literal["same", "fp8"] = "same"
+    """of the frozen weights: "same" as computing, or "fp8", a byte each, for small cards"""
 
     @model_validator(mode="after")
     def _noise_in_v(self) -> "ModelSection":

@@ -86,6 +86,7 @@ WHOLE, NUMBER, FLAG, TEXT = "a whole number", "a number", "true or false", "text
         # a word that is none of those known
         ("model.kind=sd3", '"model.kind" is "sd3"; it can be "", "sd15" or "sdxl"'),
         ("model.prediction=x", '"model.prediction" is "x"; it can be "epsilon" or "v"'),
+        ("model.storage=fp4", '"model.storage" is "fp4"; it can be "same" or "fp8"'),
         ("latents.buckets=x", '"latents.buckets" is "x"; it can be "log" or "kohya"'),
         ("loss.kind=l1", '"loss.kind" is "l1"; it can be "l2", "huber" or "smooth_l1"'),
         ("save.precision=fp8", '"save.precision" is "fp8"; it can be "fp32", "fp16" or "bf16"'),

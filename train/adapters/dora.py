@@ -15,6 +15,7 @@ from torch import nn
 
 from train.adapters import lora
 from train.adapters.layer import Base
+from train.frozen import weight_on
 
 LEAST = 1e-12  # a weight of nothing but zeros has a direction to divide by, too
 
@@ -46,7 +47,7 @@ class DoRA(lora.LoRA):
     def start(self, base: Base, seed: int, name: str) -> None:
         """Draw the factors as LoRA does; the lengths are those of the base's weights."""
         super().start(base, seed, name)
-        self.magnitude.data.copy_(lengths(base.weight.detach().float()))
+        self.magnitude.data.copy_(lengths(weight_on(base.weight.device, base)))
 
     def delta(self, base: torch.Tensor) -> torch.Tensor:
         """Return the change of the base's weight."""
@@ -59,7 +60,7 @@ class DoRA(lora.LoRA):
         f = magnitude / |V|. Dropout meets the factors' path alone.
         """
         with torch.no_grad():
-            turned = base.weight.float() + lora.delta(self.down, self.up, self.alpha)
+            turned = weight_on(output.device, base) + lora.delta(self.down, self.up, self.alpha)
             norm = lengths(turned).clamp_min(LEAST)
         shape = (-1, 1, 1) if isinstance(base, nn.Conv2d) else (-1,)
         factor = (self.magnitude / norm).reshape(shape)

@@ -45,11 +45,13 @@ def key_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") >> 1
 
 
-def through(base: Base, weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Return what the module would compute from x with another weight, and without its bias."""
+def through(
+    base: Base, weight: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return what the module would compute from x with another weight and bias."""
     if isinstance(base, nn.Conv2d):
-        return functional.conv2d(x, weight, None, base.stride, base.padding, base.dilation)
-    return functional.linear(x, weight)
+        return functional.conv2d(x, weight, bias, base.stride, base.padding, base.dilation)
+    return functional.linear(x, weight, bias)
 
 
 def for_computing(x: torch.Tensor) -> torch.Tensor:
