@@ -136,8 +136,9 @@ class Making:
         for start, stop in self.sources.blocks():
             now = self.now(start, stop)
             found.append(now.edited.conflicts.behind(start))
+            table = captions_of(self.recipe, now)
             remains = conflicts.remains(now.edited.standing)
-            yield captions_of(self.recipe, now).filter(pa.array(remains))
+            yield table if remains.all() else table.filter(pa.array(remains))
 
 
 def up_to_edits(dataset: Dataset) -> Now:

@@ -23,7 +23,7 @@ from schemas.errors import DatasetError
 from schemas.recipes.prep import CaptionsSection, TagSection
 from schemas.tables import GROUPS
 
-BLOCK = 50_000  # images that are worked on at once
+BLOCK = 16_384  # images that are worked on at once
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def rendered(tag: str, *, escape: bool) -> str:
 
 def escaped(text: str, escape: bool) -> str:
     """Return the text with a backslash before each parenthesis, if `escape` wants it."""
-    return re.sub(r"([()])", r"\\\1", text) if escape else text
+    return text.replace("(", r"\(").replace(")", r"\)") if escape else text
 
 
 def split(text: str) -> list[str]:

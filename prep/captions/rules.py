@@ -83,10 +83,10 @@ class Rename:
         """Return the tags under their new names."""
         wider, codes = tags.with_names(list(self.names.values()))
         becomes = np.arange(len(wider.names), dtype=np.int32)
-        old = {name: code for code, name in enumerate(wider.names)}
+        own = Names.of(wider.names).codes
         for name, code in zip(self.names, codes, strict=True):
-            if name in old:
-                becomes[old[name]] = code
+            if name in own:
+                becomes[own[name]] = code
         renamed = becomes[wider.tag] != wider.tag
         if not renamed.any():
             return tags
@@ -137,7 +137,8 @@ class Quality:
         if not image:
             return tags
         new = made(wider.names, np.concatenate(image), np.concatenate(tag), "quality", RULE, bit)
-        return joined(wider, new.take(np.argsort(new.image, kind="stable"))).once()
+        both = joined(wider, new.take(np.argsort(new.image, kind="stable")))
+        return both.once(np.isin(both.tag, codes))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""How quick captions are: `prep caption`, and its `--diff`, on as many posts as one likes.
+"""How quick captions are: `prep caption` on as many posts as one likes.
 
-    python tests/bench/bench_captions.py [--posts N] [--tags N] [--tagger] [--diff]
+    python tests/bench/bench_captions.py [--posts N] [--tags N] [--tagger]
 
 The folder is written as `prep fetch`, `dedup` and `tag` leave it: posts with `--tags` tags each, of
 20,000 names as frequent as a site's (Zipf), and no pictures, which captions never open. With
 `--tagger` a tagger's probabilities lie beside them, 50 for each image. The recipe has ten rules.
 
 Every measurement is of a process of its own. Printed is one line of JSON: seconds by the clock and
-of CPU, and peak memory; and as the floor the seconds that it takes to read the posts' tags and to
-write the table of captions again as it stands.
+of CPU, and peak memory; and as the floor what it takes to read the posts' tags and to write the
+table of captions again as it stands.
 """
 
 import argparse
@@ -24,11 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from prep import caption, seals
+from prep.caption_sources import BLOCK
+from prep.captions.post_tags import COLUMNS
 from prep.dataset import Dataset
 from prep.probabilities import index_path, labels_path
-from schemas.tables import CAPTIONS, GROUPS, MEMBERS, PROBABILITIES, SITE_TAGS
+from schemas.tables import CAPTIONS, GROUPS, MEMBERS, POSTS, PROBABILITIES, SITE_TAGS
 
 SEED = 7
 NAMES = 20_000
@@ -68,9 +71,8 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=44_417)
     parser.add_argument("--tags", type=int, default=35)
     parser.add_argument("--tagger", action="store_true")
-    parser.add_argument("--diff", action="store_true")
     parser.add_argument("--folder", type=Path, help="made once, used again")
-    parser.add_argument("--measured", choices=["caption", "diff", "floor"], help=argparse.SUPPRESS)
+    parser.add_argument("--measured", choices=["caption", "floor"], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measured:
         print(json.dumps(measure(given.measured, given.folder)))
@@ -79,8 +81,7 @@ def main() -> None:
         folder = given.folder or Path(scratch) / "dataset"
         if not folder.exists():
             make(folder, given.posts, given.tags, given.tagger)
-        names = ["caption", *(["diff"] if given.diff else []), "floor"]
-        print(json.dumps({name: in_a_process(name, folder) for name in names}))
+        print(json.dumps({name: in_a_process(name, folder) for name in ("caption", "floor")}))
 
 
 def in_a_process(name: str, folder: Path) -> dict[str, float]:
@@ -103,11 +104,13 @@ def measure(name: str, folder: Path) -> dict[str, float]:
 
 def floor(dataset: Dataset) -> None:
     """Read what captions are made of and write what they are, nothing else."""
-    dataset.posts.columns("score", "general", "character", "copyright", "artist", "meta")
-    CAPTIONS.write_blocks(
-        dataset.root / "floor.parquet", [CAPTIONS.read(dataset.path_of(CAPTIONS))]
-    )
-    (dataset.root / "floor.parquet").unlink()
+    for _ in dataset.posts.parts(*COLUMNS):
+        pass
+    copy = dataset.root / "floor.parquet"
+    with pq.ParquetFile(dataset.path_of(CAPTIONS)) as file:
+        batches = file.iter_batches(BLOCK)
+        CAPTIONS.write_blocks(copy, (pa.Table.from_batches([batch]) for batch in batches))
+    copy.unlink()
 
 
 def make(folder: Path, posts: int, tags: int, tagger: bool) -> None:
@@ -156,24 +159,21 @@ def made_posts(part: range, md5s: np.ndarray, tags: int, rng: np.random.Generato
     for category, many in each.items():
         prefix = "tag" if category == "general" else category
         names = pa.array([f"{prefix}_{n}" for n in range(NAMES)])
-        # twice as many are drawn as are wanted, so that none stands twice in a post
         drawn = np.minimum(rng.zipf(1.3, (count, many)), NAMES) - 1
         spread = (drawn + np.arange(many) * 37) % NAMES
         offsets = pa.array(np.arange(0, count * many + 1, many), pa.int32())
         columns[category] = pa.ListArray.from_arrays(offsets, names.take(pa.array(spread.ravel())))
-    return filled(dataset_columns=columns, count=count)
+    return filled(columns, count)
 
 
-def filled(dataset_columns: dict[str, object], count: int) -> pa.Table:
+def filled(columns: dict[str, object], count: int) -> pa.Table:
     """The other columns of posts, as empty as they may be."""
-    from schemas.tables import POSTS
-
     usual = {pa.string(): "", pa.bool_(): False}
     for column in POSTS.schema:
-        if column.name not in dataset_columns:
+        if column.name not in columns:
             value = None if column.nullable else usual.get(column.type, 0)
-            dataset_columns[column.name] = pa.array([value] * count, column.type)
-    return pa.table(dataset_columns, schema=POSTS.schema)
+            columns[column.name] = pa.array([value] * count, column.type)
+    return pa.table(columns, schema=POSTS.schema)
 
 
 def made_knowledge(site: str) -> pa.Table:
