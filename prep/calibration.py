@@ -167,13 +167,7 @@ def _images(dataset: Dataset) -> tuple[list[Read], Images]:
         np.unique(np.linspace(0, rows.num_rows - 1, min(MOST, rows.num_rows)).astype(int))
     )
     md5s = rows["md5"].to_pylist()
-    images = Images(
-        sets=[""] * len(md5s),
-        md5s=md5s,
-        post_ids=rows["post_id_min"].to_numpy(),
-        is_reg=np.zeros(len(md5s), bool),
-        scores=np.zeros(len(md5s)),
-    )
+    images = Images.of_posts([""] * len(md5s), md5s, rows["post_id_min"].to_numpy())
     return reads_of(dataset, md5s), images
 
 

@@ -1,17 +1,15 @@
 """From posts, probabilities and the recipe's rules to a caption for every keeper."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import seals
+from prep import caption_fits, seals
+from prep.caption_fits import Fits
 from prep.caption_sources import Sources
 from prep.captions.columns import Images, Tags
-from prep.captions.features import Counts
 from prep.captions.knowledge import Knowledge
 from prep.captions.render import render
 from prep.captions.rules import Rule, rules_of
@@ -22,10 +20,10 @@ from prep.edits.operations import Standing, standing
 from prep.edits.places import places_of
 from prep.probabilities import warn_of_unknown
 from prep.seals import Seal
-from schemas.files import fingerprint, sha256_of, write_json
+from schemas.files import fingerprint, sha256_of
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
-from schemas.tables import CAPTIONS, FOUND_FEATURES, SITE_TAGS
+from schemas.tables import CAPTIONS, SITE_TAGS
 from schemas.tags import canonical, plain
 
 STAGE = "caption"
@@ -58,6 +56,8 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         making = Making.of(dataset, refit=refit)
+        caption_fits.keep(dataset, making.fits)
+        caption_fits.tell(dataset, making.fits, making.sources.images)
         found: list[Conflicts] = []
         path = dataset.path_of(CAPTIONS)
         rows = CAPTIONS.write_blocks(path, making.remaining(found))
@@ -71,7 +71,6 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
             rows_in=len(images),
             rows_out=rows,
             drops=conflicts.excluded(standing, images),
-            fitted=making.fitted,
         )
 
 
@@ -92,7 +91,7 @@ class Making:
     sources: Sources
     rules: Mapping[str, Rule]
     standing: Standing
-    fitted: str  # fingerprint of what the found features were found by
+    fits: Fits
 
     @classmethod
     def of(cls, dataset: Dataset, *, refit: bool = False) -> "Making":
@@ -105,7 +104,7 @@ class Making:
         sources = Sources.of(dataset, knowledge)
         if sources.reads and recipe.source != "booru":
             warn_of_unknown(dataset.recipe.tag.threshold, sources.reads)
-        found, fitted = _found(dataset, sources, refit)
+        fits = caption_fits.fits(dataset, sources, refit=refit)
         entries = journal.read(dataset.root).counting
         if "edits" not in recipe.rules and entries:
             say(f'caption: {len(entries)} edits wait: caption.rules leaves out "edits"')
@@ -113,8 +112,8 @@ class Making:
         images = sources.images
         held = standing(entries, places_of(dataset, images), len(images))
         names = sources.names.with_([*held.tagged.names, *_spellings(recipe)])
-        rules = rules_of(recipe, found, knowledge)
-        return cls(recipe, replace(sources, names=names), rules, held, fitted)
+        rules = rules_of(recipe, fits.fitted(images, recipe), knowledge)
+        return cls(recipe, replace(sources, names=names), rules, held, fits)
 
     def now(self, start: int, stop: int) -> Now:
         """Return where edits find the images from `start` to before `stop`, which begin at 0."""
@@ -177,49 +176,18 @@ def known(dataset: Dataset) -> Knowledge:
     return Knowledge.of(snapshot(dataset))
 
 
-def found_path(dataset: Dataset) -> Path:
-    """Where the found features are kept, for a person to look at."""
-    return dataset.root / FOUND_FEATURES
-
-
 def collapsed(dataset: Dataset) -> list[str]:
     """Return the features that the trigger stands for now, canonical."""
     recipe = dataset.recipe.caption
-    path = found_path(dataset)
     if "collapse" not in recipe.rules:
         return []
-    names: Sequence[str] = () if recipe.collapse.tags == "found" else recipe.collapse.tags
-    if recipe.collapse.tags == "found" and path.is_file():
-        names = json.loads(path.read_text(encoding="utf-8"))["tags"]
+    stored = recipe.collapse.tags == "found"
+    names = caption_fits.stored_features(dataset) if stored else recipe.collapse.tags
     name = known(dataset).present if "aliases" in recipe.rules else str
     return [name(canonical(one)) for one in names]
 
 
 def _spellings(recipe: CaptionsSection) -> dict[str, str]:
     """What the recipe's rules add, by canonical form, as the person spelt it."""
-    added = (recipe.trigger, *recipe.rename.values(), *recipe.quality.scores)
+    added = (recipe.trigger, *recipe.rename.values(), *recipe.quality.least)
     return {canonical(text): plain(text) for text in added}
-
-
-def _found(dataset: Dataset, sources: Sources, refit: bool) -> tuple[list[str], str]:
-    """The features that the trigger stands for, found once and then kept until `refit`.
-
-    They are found in the tags as the sources give them, so that no other rule hides a feature.
-    """
-    recipe = dataset.recipe.caption
-    options = recipe.collapse
-    if options.tags != "found":
-        return [], ""
-    taken_by = [recipe.source, *([recipe.few] if recipe.source == "booru-first" else [])]
-    shaped_by = fingerprint(options.model_dump(mode="json"), *taken_by)
-    seal = seals.read_seal(dataset.root, STAGE)
-    path = found_path(dataset)
-    if not refit and seal is not None and seal.fitted == shaped_by and path.is_file():
-        return list(json.loads(path.read_text(encoding="utf-8"))["tags"]), shaped_by
-    counts = Counts()
-    for start, stop in sources.blocks():
-        counts.add(sources.taken(start, stop), sources.images.part(start, stop))
-    features = counts.features(options.share, options.spare)
-    write_json(path, {"share": options.share, "tags": features})
-    say(f"caption: the trigger stands for {', '.join(features) or 'nothing'}")
-    return features, shaped_by

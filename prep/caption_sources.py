@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from prep.calibration import in_force
 from prep.captions import sources
-from prep.captions.columns import Images, Ints, Names, Tags
+from prep.captions.columns import NO_DAY, Images, Ints, Names, Tags
 from prep.captions.combined import Read, names_of
 from prep.captions.knowledge import Knowledge
 from prep.captions.post_tags import COLUMNS, PostTags
@@ -21,7 +21,7 @@ from prep.dataset import Dataset
 from prep.probabilities import keys_of, reads_of
 from schemas.errors import DatasetError
 from schemas.recipes.prep import CaptionsSection, TagSection
-from schemas.tables import GROUPS
+from schemas.tables import GROUPS, RATINGS
 
 BLOCK = 16_384  # images that are worked on at once
 
@@ -136,17 +136,22 @@ def keepers(dataset: Dataset) -> Images:
     members = dataset.members().group_by(["set", "md5"]).aggregate([("post_id", "min")])
     rows = rows.select(["set", "md5"]).join(members, ["set", "md5"])
     rows = rows.sort_by([("set", "ascending"), ("md5", "ascending")])
-    posts = dataset.posts.columns("id", "score")
+    posts = dataset.posts.columns("id", "score", "created_at", "rating")
     ids = rows.column("post_id_min")
-    place = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
-    scores = posts.column("score").combine_chunks().cast(pa.float64()).take(place.combine_chunks())
+    places = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
+    posts = posts.take(places).combine_chunks()
+    days = posts["created_at"].cast(pa.timestamp("s", tz="UTC")).cast(pa.timestamp("s"))
+    uploaded = pc.fill_null(days.cast(pa.date32()).cast(pa.int32()), NO_DAY)
+    ratings = pc.fill_null(pc.index_in(posts["rating"], value_set=pa.array(RATINGS)), -1)
     reg = dataset.sets("reg")
     return Images(
         sets=_shared(rows.column("set")),
         md5s=rows.column("md5").to_pylist(),
         post_ids=ids.to_numpy(),
         is_reg=np.asarray(pc.is_in(rows.column("set"), value_set=pa.array(list(reg), pa.string()))),
-        scores=np.asarray(scores.to_numpy(zero_copy_only=False), np.float64),
+        scores=posts["score"].cast(pa.float64()).to_numpy(),
+        uploaded=uploaded.to_numpy(),
+        ratings=ratings.to_numpy().astype(np.int8),
     )
 
 
@@ -165,12 +170,9 @@ def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:
     keeper = images.places(rows.column("set"), rows.column("keeper"))
     order = np.argsort(keeper, kind="stable")
     rows, keeper = rows.take(pa.array(order)), keeper[order]
-    losers = Images(
-        sets=_shared(rows.column("set")),
-        md5s=rows.column("md5").to_pylist(),
-        post_ids=rows.column("post_id").to_numpy(),
-        is_reg=np.zeros(len(keeper), bool),  # the keeper's role counts, as does its score
-        scores=np.full(len(keeper), np.nan),
+    # the keeper's role counts, as does its score
+    losers = Images.of_posts(
+        _shared(rows["set"]), rows["md5"].to_pylist(), rows["post_id"].to_numpy()
     )
     return losers, keeper
 

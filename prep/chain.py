@@ -59,7 +59,7 @@ FOLDERS = {
     ),
     "dedup": ("tables/hashes", "tables/groups.parquet"),
     "tag": ("tables/probs", "tables/thresholds.parquet"),
-    "caption": ("tables/captions.parquet",),
+    "caption": ("tables/captions.parquet", "tables/percentiles.parquet"),
     "reg": ("tables/chosen.parquet", "tables/reg_choices.json"),
     "manifest": ("manifest.parquet",),
     "latents": ("latents",),

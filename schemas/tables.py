@@ -362,6 +362,21 @@ THRESHOLDS = Table(
     },
 )
 
+PERCENTILES = Table(
+    "percentiles",  # how many posts have which score, in groups of one rating and period of upload
+    pa.schema(
+        [
+            _column("rating", pa.string()),  # "": of posts without one
+            _column("since", pa.date32()),  # the period's first day; it ends where the next begins
+            _column("score", pa.int32()),
+            _column("posts", pa.int32()),
+            _column("fitted", pa.string()),  # fingerprint of what they were counted by
+        ]
+    ),
+    key=("rating", "since", "score"),
+    rules={"posts are positive": at_least("posts", 1)},
+)
+
 CAPTION_TAG = pa.struct(
     [
         ("tag", pa.string()),  # canonical

@@ -15,6 +15,8 @@ from schemas.tags import CATEGORIES, MADE
 KINDS = (*CATEGORIES, *MADE)  # a tag's category is its place here
 BOORU, TAGGER, RULE, PERSON = 1, 2, 4, 8  # where a tag came from; bits, as two may agree
 
+NO_DAY = -1  # of what has no post: none is so old
+
 Ints = npt.NDArray[np.integer[Any]]
 Bools = npt.NDArray[np.bool_]
 
@@ -47,6 +49,17 @@ class Images:
     post_ids: Ints  # 0 for an imported image
     is_reg: Bools
     scores: npt.NDArray[np.float64]  # NaN for an imported image
+    uploaded: Ints  # int32; days since 1970, NO_DAY for an imported image
+    ratings: Ints  # int8; place in RATINGS, -1 where there is none
+
+    @classmethod
+    def of_posts(cls, sets: Sequence[str], md5s: Sequence[str], post_ids: Ints) -> "Images":
+        """Return images to learn from of whose posts nothing but the tags counts."""
+        count = len(md5s)
+        return cls(
+            sets, md5s, post_ids, np.zeros(count, bool), np.full(count, np.nan),
+            np.full(count, NO_DAY, np.int32), np.full(count, -1, np.int8),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.md5s)
@@ -54,9 +67,17 @@ class Images:
     def part(self, start: int, stop: int) -> "Images":
         """Return the images from `start` to before `stop`."""
         part = slice(start, stop)
+        return self._with(self.sets[part], self.md5s[part], part)
+
+    def where(self, mask: Bools) -> "Images":
+        """Return the images that the mask keeps."""
+        held = np.flatnonzero(mask).tolist()
+        return self._with([self.sets[n] for n in held], [self.md5s[n] for n in held], mask)
+
+    def _with(self, sets: Sequence[str], md5s: Sequence[str], which: Bools | slice) -> "Images":
         return Images(
-            self.sets[part], self.md5s[part], self.post_ids[part],
-            self.is_reg[part], self.scores[part],
+            sets, md5s, self.post_ids[which], self.is_reg[which],
+            self.scores[which], self.uploaded[which], self.ratings[which],
         )  # fmt: skip
 
     def places(self, sets: pa.ChunkedArray, md5s: pa.ChunkedArray) -> Ints:

@@ -15,7 +15,8 @@ import numpy as np
 
 from prep.captions.columns import KINDS, RULE, Images, Names, Tags, joined, made
 from prep.captions.knowledge import UNKNOWN, Implied, Knowledge
-from schemas.recipes.prep import CaptionsSection
+from prep.captions.percentiles import Ranking
+from schemas.recipes.prep import CaptionsSection, QualitySection
 from schemas.tags import canonical
 
 
@@ -117,18 +118,23 @@ class Aliases:
 
 @dataclass(frozen=True)
 class Quality:
-    """Add quality tags by the post's score; an imported image has no score and gets none."""
+    """Add quality tags by the post's score, or by its percentile where there is a `ranking`.
 
-    scores: tuple[tuple[str, int], ...]  # the highest first
+    An imported image has no score and gets none, and so does what cannot be ranked.
+    """
+
+    least: tuple[tuple[str, int], ...]  # from which score or percentile, the highest first
     highest_only: bool
+    ranking: Ranking | None = None
 
     def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
         """Return the tags with those of quality behind them, the best first."""
-        wider, codes = tags.with_names([name for name, _ in self.scores])
+        wider, codes = tags.with_names([name for name, _ in self.least])
+        values = self.ranking.of(images) if self.ranking else images.scores
         given = np.zeros(len(images), dtype=bool)
         image, tag = [], []
-        for (_, least), code in zip(self.scores, codes, strict=True):
-            with_it = images.scores >= least  # NaN is never
+        for (_, least), code in zip(self.least, codes, strict=True):
+            with_it = values >= least  # NaN is never
             if self.highest_only:
                 with_it &= ~given
             given |= with_it
@@ -155,20 +161,27 @@ class Order:
         return tags.sorted(rank[tags.category])
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What rules go by that follows from all images together, and therefore comes from outside."""
+
+    features: Sequence[str] = ()  # that the trigger stands for where the recipe says "found"
+    ranking: Ranking | None = None  # of scores, where quality goes by percentiles
+
+
 def rules_of(
-    recipe: CaptionsSection, found: Sequence[str], knowledge: Knowledge = UNKNOWN
+    recipe: CaptionsSection, fitted: Fitted, knowledge: Knowledge = UNKNOWN
 ) -> dict[str, Rule]:
     """Return the rules between source and render, by name, in the recipe's order.
 
-    `found` are the collapsed features where the recipe says "found". The recipe's own names are
-    those of the site now where it wants aliases resolved.
+    The recipe's own names are those of the site now where it wants aliases resolved.
     """
 
     def named(text: str) -> str:
         name = canonical(text)
         return knowledge.present(name) if "aliases" in recipe.rules else name
 
-    features = found if recipe.collapse.tags == "found" else recipe.collapse.tags
+    features = fitted.features if recipe.collapse.tags == "found" else recipe.collapse.tags
     renames = {named(old): canonical(new) for old, new in recipe.rename.items()}
     # what is called otherwise by then implies what it did
     renamed = renames if "rename" in recipe.rules[: _place("implied", recipe)] else {}
@@ -183,10 +196,7 @@ def rules_of(
         "collapse": Collapse(frozenset(map(named, features))) if features else None,
         "rename": Rename(renames),
         "implied": Implied(knowledge.implications_as(renamed)),
-        "quality": Quality(
-            tuple((canonical(name), score) for name, score in recipe.quality.scores.items()),
-            recipe.quality.which == "highest",
-        ),
+        "quality": _quality(recipe.quality, fitted.ranking),
         "order": Order(recipe.render.order),
     }
     return {name: rule for name in recipe.rules if (rule := known.get(name)) is not None}
@@ -197,6 +207,13 @@ def _matching(patterns: tuple[str, ...], names: Names) -> frozenset[str]:
     """The names that one of the patterns fits."""
     either = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
     return frozenset(name for name in names if either.match(name))
+
+
+def _quality(options: QualitySection, ranking: Ranking | None) -> Quality | None:
+    if options.by == "percentile" and ranking is None:
+        return None  # nothing is fitted yet
+    least = tuple((canonical(name), least) for name, least in options.least.items())
+    return Quality(least, options.which == "highest", ranking if options.by != "score" else None)
 
 
 def _place(name: str, recipe: CaptionsSection) -> int:

@@ -232,7 +232,8 @@ def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -
     Parameters
     ----------
     refit
-        Find the features that the trigger stands for anew.
+        Fit anew what is fitted to all images and then kept: the features that the trigger stands
+        for, the ranking of scores.
     """
     from prep.caption import caption
 

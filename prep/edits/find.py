@@ -150,7 +150,7 @@ class Captions:
         }
         codes = tags.tag[first].tolist()
         found |= {tags.names[code]: KINDS[kind] for code, kind in zip(codes, kinds, strict=True)}
-        found |= dict.fromkeys(map(canonical, recipe.quality.scores), "quality")
+        found |= dict.fromkeys(map(canonical, recipe.quality.least), "quality")
         return found | ({canonical(recipe.trigger): "trigger"} if recipe.trigger.strip() else {})
 
     def _by_posts(self, name: str) -> str:

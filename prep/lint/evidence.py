@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from prep.caption import before_rules, collapsed, known
 from prep.captions.columns import KINDS, Images, Ints, Tags
 from prep.captions.render import SOURCES
-from prep.captions.rules import Rule, rules_of
+from prep.captions.rules import Fitted, Rule, rules_of
 from prep.dataset import Dataset
 from prep.lint.holders import Holders
 from prep.lint.words import Words
@@ -75,7 +75,7 @@ def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:
         raise DatasetError(
             f"{dataset.root}: captions are missing or of other images: `prep caption` makes them"
         )
-    rules = rules_of(dataset.recipe.caption, (), known(dataset))
+    rules = rules_of(dataset.recipe.caption, Fitted(), known(dataset))
     if "aliases" in rules:
         seen = rules["aliases"](seen, images, 0)
     lists = table["tags"].combine_chunks()
@@ -109,18 +109,8 @@ def _captioned(images: Images, seen: Tags, keys: Sequence[tuple[str, str]]) -> t
     there = np.array(
         [key in wanted for key in zip(images.sets, images.md5s, strict=True)], dtype=bool
     )
-    places = np.flatnonzero(there)
     held = seen.where(there[seen.image])
-    return (
-        Images(
-            sets=[images.sets[n] for n in places.tolist()],
-            md5s=[images.md5s[n] for n in places.tolist()],
-            post_ids=images.post_ids[places],
-            is_reg=images.is_reg[places],
-            scores=images.scores[places],
-        ),
-        replace(held, image=(np.cumsum(there) - 1)[held.image]),
-    )
+    return images.where(there), replace(held, image=(np.cumsum(there) - 1)[held.image])
 
 
 def _places(column: pa.Array, codes: dict[str, int]) -> Ints:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from prep.caption import known
 from prep.captions.columns import BOORU, TAGGER, Tags
 from prep.captions.columns import Images as Rows
-from prep.captions.rules import rules_of
+from prep.captions.rules import Fitted, rules_of
 from prep.captions.sources import taken
 from prep.dataset import Dataset
 from prep.report.drops import spread
@@ -104,7 +104,7 @@ def _gone(
 
     recipe = dataset.recipe.caption
     tags = step("source", tags, taken(tags, recipe.source, recipe.few))
-    for name, rule in rules_of(recipe, found, known(dataset)).items():
+    for name, rule in rules_of(recipe, Fitted(found), known(dataset)).items():
         tags = step(name, tags, rule(tags, rows, 0))
     return gone
 

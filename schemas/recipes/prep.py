@@ -212,19 +212,31 @@ class CollapseSection(Section):
 
 
 class QualitySection(Section):
-    """Quality tags: every key but these two is a tag and the score from which it is given."""
+    """Quality tags: each key but these is a tag and the score or percentile it is given from."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, int] = Field(init=False)
 
-    by: Literal["score"] = "score"
-    """what decides"""
+    by: Literal["score", "percentile"] = "score"
+    """or "percentile": how many of 100 posts of its rating and time of upload score less"""
     which: Literal["all", "highest"] = "all"
     """all that apply, or the highest alone"""
+    settle: int = Field(30, ge=0)
+    """percentile: days before the newest post in which posts have too few votes to be ranked"""
+
+    @model_validator(mode="after")
+    def _figures_of_their_kind(self) -> "QualitySection":
+        for tag, least in self.__pydantic_extra__.items():
+            if self.by == "percentile" and not 0 <= least < 100:
+                raise ValueError(
+                    f'"{tag}" is given from percentile {least}: percentiles are from 0, which all'
+                    " posts have, to 99"
+                )
+        return self
 
     @property
-    def scores(self) -> dict[str, int]:
-        """Each quality tag's least score, the highest first."""
+    def least(self) -> dict[str, int]:
+        """The score or percentile from which each quality tag is given, the highest first."""
         return dict(sorted(self.__pydantic_extra__.items(), key=lambda item: -item[1]))
 
 

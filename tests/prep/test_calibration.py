@@ -168,7 +168,7 @@ def f1_of(dataset: Dataset, options: TagSection, tags: set[str]) -> tuple[float,
     rows = dataset.table(MEMBERS)
     md5s, count = rows["md5"].to_pylist(), rows.num_rows
     ids = rows["post_id"].to_numpy()
-    images = Images(["main"] * count, md5s, ids, np.zeros(count, bool), np.zeros(count))
+    images = Images.of_posts(["main"] * count, md5s, ids)
     right, wanted = Counter[str](), Counter[str]()
     both = (
         from_booru(images, PostTags.of([dataset.posts.read()])),

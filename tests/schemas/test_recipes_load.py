@@ -47,7 +47,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
 
 def test_quality_tags_are_sorted_by_their_least_score(tmp_path: Path) -> None:
     text = SETS + '[caption.quality]\n"high quality" = 6\nmasterpiece = 60\n"best quality" = 18\n'
-    scores = prep(tmp_path, text).caption.quality.scores
+    scores = prep(tmp_path, text).caption.quality.least
     assert list(scores.items()) == [("masterpiece", 60), ("best quality", 18), ("high quality", 6)]
 
 

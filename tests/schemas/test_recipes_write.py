@@ -75,8 +75,10 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
         ),
         st.fixed_dictionaries({"combine": st.sampled_from(["mean", "max"]), "weight": st.just({})}),
     ),
-    QualitySection: st.dictionaries(
-        odd.filter(lambda name: name not in QualitySection.model_fields), whole, max_size=4
+    QualitySection: st.sampled_from([("score", whole), ("percentile", st.integers(0, 99))]).flatmap(
+        lambda pair: st.dictionaries(
+            odd.filter(lambda name: name not in QualitySection.model_fields), pair[1], max_size=4
+        ).map(lambda tags: {"by": pair[0], **tags})
     ),
     LatentsSection: st.tuples(*[st.integers(8, 4096)] * 3).map(
         lambda sides: {

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from prep.caption import caption, found_path
+from prep.caption import caption
+from prep.caption_fits import features_path
 from prep.dataset import Dataset
 from prep.probabilities import index_path, labels_path
 from prep.seals import read_seal
@@ -188,7 +189,7 @@ FOUND = "caption.trigger=azusa", "caption.collapse={ tags = 'found', share = 1.0
 def test_found_features_stay_as_they_are_until_refit(root: Path) -> None:
     dataset = Dataset.open(root)
     assert captions(root, *FOUND) == {A: "azusa, belt", C: "azusa, azusa (x)", D: "hat, solo"}
-    assert json.loads(found_path(dataset).read_text())["tags"] == ["hat"]
+    assert json.loads(features_path(dataset).read_text())["tags"] == ["hat"]
     IMPORTED.write(dataset.path_of(IMPORTED), IMPORTED.empty())
     text = {**TEXT, "tags": ["belt", "hat"]}
     IMPORTED.write(dataset.path_of(IMPORTED), rows(IMPORTED, text))
@@ -202,13 +203,13 @@ def test_features_are_found_anew_when_their_terms_change(root: Path) -> None:
     assert captions(root, FOUND[0], share) == {
         A: "azusa", C: "azusa", D: "hat, solo"
     }  # fmt: skip
-    assert json.loads(found_path(Dataset.open(root)).read_text())["share"] == 0.5
+    assert json.loads(features_path(Dataset.open(root)).read_text())["share"] == 0.5
 
 
 def test_features_are_found_anew_when_other_few_tags_are_added_to(root: Path) -> None:
     tagged(root)
     first = "caption.collapse={ tags = 'found', share = 0.5 }", "caption.source=booru-first"
-    path = found_path(Dataset.open(root))
+    path = features_path(Dataset.open(root))
     captions(root, FOUND[0], *first, "caption.few=1")
     assert json.loads(path.read_text())["tags"] == ["belt", "hat"]
     captions(root, FOUND[0], *first, "caption.few=3")

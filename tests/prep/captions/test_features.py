@@ -17,10 +17,9 @@ def columns(rows: list[tuple[str, ...]]) -> tuple[Tags, Images]:
     image = np.array([n for n, row in enumerate(rows) for _ in row], np.int64)
     tag = np.array([names.index(tag) for row in rows for tag in row], np.int64)
     count = len(rows)
-    images = Images(
-        ["main"] * count, [f"{n:032x}" for n in range(count)], np.zeros(count, np.int64),
-        np.zeros(count, bool), np.zeros(count),
-    )  # fmt: skip
+    images = Images.of_posts(
+        ["main"] * count, [f"{n:032x}" for n in range(count)], np.zeros(count, np.int64)
+    )
     return made(names, image, tag, "general", BOORU), images
 
 

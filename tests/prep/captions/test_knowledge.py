@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from prep.captions import knowledge as module
 from prep.captions.columns import BOORU, KINDS, PERSON, RULE, Images, Tags, made
 from prep.captions.knowledge import Implied, Knowledge, ancestors
-from prep.captions.rules import Aliases, Rename, rules_of
+from prep.captions.rules import Aliases, Fitted, Rename, rules_of
 from schemas.recipes.prep import CaptionsSection
 
 HAIR = {"very_long_hair": ("long_hair",), "witch_hat": ("hat",), "hat": ("headwear",)}
@@ -22,12 +22,9 @@ def columns(*pictures: Sequence[str]) -> tuple[Images, Tags]:
     names = tuple(sorted({name for picture in pictures for name in picture}))
     image = [n for n, picture in enumerate(pictures) for _ in picture]
     tag = [names.index(name) for picture in pictures for name in picture]
-    images = Images(
-        sets=["main"] * len(pictures),
-        md5s=[f"{n:032x}" for n in range(len(pictures))],
-        post_ids=np.arange(len(pictures)),
-        is_reg=np.zeros(len(pictures), bool),
-        scores=np.zeros(len(pictures)),
+    count = len(pictures)
+    images = Images.of_posts(
+        ["main"] * count, [f"{n:032x}" for n in range(count)], np.arange(count)
     )
     return images, made(names, np.array(image, int), np.array(tag, int), "general", BOORU)
 
@@ -87,7 +84,7 @@ def test_aliases_in_a_circle_change_nothing() -> None:
 
 def caption(recipe: Mapping[str, object], knowledge: Knowledge, picture: Sequence[str]) -> set[str]:
     images, tags = columns(picture)
-    for rule in rules_of(CaptionsSection.model_validate(recipe), [], knowledge).values():
+    for rule in rules_of(CaptionsSection.model_validate(recipe), Fitted(), knowledge).values():
         tags = rule(tags, images, 2)
     return set(lists(tags, 1)[0])
 

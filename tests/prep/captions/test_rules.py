@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prep.captions.columns import BOORU, KINDS, RULE, TAGGER, Images, Tags, joined, made
 from prep.captions.features import Counts
 from prep.captions.render import render
-from prep.captions.rules import rules_of
+from prep.captions.rules import Fitted, rules_of
 from schemas.recipes.prep import CaptionsSection, RenderSection
 
 NAMES = ("hat", "long_hair", "red_hat", "solo", "azusa_(x)", "ba_username", "masterpiece", "^_^")
@@ -88,7 +88,7 @@ def expected(picture: Picture, recipe: CaptionsSection, found: list[str]) -> lis
                         tag.rules.append("rename")
                 tags = distinct(tags, order)
             case "quality" if picture.score is not None:
-                scores = sorted(recipe.quality.scores.items(), key=lambda pair: -pair[1])
+                scores = sorted(recipe.quality.least.items(), key=lambda pair: -pair[1])
                 reached = [plain(name) for name, least in scores if picture.score >= least]
                 if recipe.quality.which == "highest":
                     reached = reached[:1]
@@ -127,10 +127,13 @@ BITS = {"booru": BOORU, "tagger": TAGGER}
 
 def columns(pictures: list[Picture]) -> tuple[Images, Tags]:
     count = len(pictures)
-    images = Images(
-        sets=["plain" if picture.reg else "main" for picture in pictures],
-        md5s=[f"{n:032x}" for n in range(count)],
-        post_ids=np.arange(count),
+    images = Images.of_posts(
+        ["plain" if picture.reg else "main" for picture in pictures],
+        [f"{n:032x}" for n in range(count)],
+        np.arange(count),
+    )
+    images = replace(
+        images,
         is_reg=np.array([picture.reg for picture in pictures], dtype=bool),
         scores=np.array(
             [np.nan if p.score is None else p.score for p in pictures], dtype=np.float64
@@ -153,7 +156,7 @@ def made_by(pictures: list[Picture], recipe: CaptionsSection, found: list[str]) 
     """The rows that the project's rules make."""
     images, tags = columns(pictures)
     order = list(recipe.rules)
-    for name, rule in rules_of(recipe, found).items():
+    for name, rule in rules_of(recipe, Fitted(found)).items():
         tags = rule(tags, images, 1 << order.index(name))
     rows: list[Any] = render(tags, images, recipe.render, order).to_pylist()
     return rows

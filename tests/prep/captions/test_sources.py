@@ -28,12 +28,10 @@ STEPS = (0.01, 0.2, 0.25, 0.3, 0.34, 0.35, 0.36, 0.5, 0.7, 0.84, 0.85, 0.86, 1.0
 
 def images(*post_ids: int, sets: list[str] | None = None) -> Images:
     count = len(post_ids)
-    return Images(
-        sets=sets or ["main"] * count,
-        md5s=[f"{n:032x}" for n in range(count)],
-        post_ids=np.array(post_ids, dtype=np.int64),
-        is_reg=np.zeros(count, dtype=bool),
-        scores=np.full(count, np.nan),
+    return Images.of_posts(
+        sets or ["main"] * count,
+        [f"{n:032x}" for n in range(count)],
+        np.array(post_ids, dtype=np.int64),
     )
 
 
