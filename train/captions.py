@@ -12,8 +12,8 @@ import numpy as np
 from schemas.recipes.train import CaptionSection
 from train.batches import DROP_CAPTION, DROP_TAG, SHUFFLE, stream
 
-# what is counted of each image's captions: columns of exposures.parquet
-COUNTED = ("tags_cut", "tags_dropped", "captions_dropped")
+# what is counted of each image: columns of exposures.parquet; the last by steps, not by captions
+COUNTED = ("tags_cut", "tags_dropped", "captions_dropped", "skipped")
 
 
 class Exposure(NamedTuple):

@@ -37,14 +37,14 @@ class Data:
 
     def exposed(
         self, tokens: Tokens, options: CaptionSection, exposure: Exposure
-    ) -> tuple[Caption, tuple[int, int, int]]:
+    ) -> tuple[Caption, tuple[int, int, int, int]]:
         """Return what an exposure sees of its caption, and what is COUNTED of that."""
         if is_dropped(options, exposure):
-            return tokens.caption(()), (0, 0, 1)
+            return tokens.caption(()), (0, 0, 1, 0)
         tags = self.tags(exposure.row)
         shown = tags.shown(options, exposure)
         caption = tokens.caption(shown, options.tokens)
-        return caption, (caption.lost, len(tags.texts) - len(shown), 0)
+        return caption, (caption.lost, len(tags.texts) - len(shown), 0, 0)
 
 
 def read_data(recipe: TrainRecipe, path: Path) -> Data:

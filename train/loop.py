@@ -1,17 +1,20 @@
 """Training: setup -> fit -> finish."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from schemas.errors import DeviceError
+from schemas.errors import DeviceError, Failure
 from schemas.progress import say, task
 from schemas.recipes.train import TrainRecipe
 from train.averaging import for_use
 from train.captions import COUNTED
+from train.change import change_by_block, is_measured, shown, weights_of
+from train.nonfinite import NotFinite
 from train.outputs import Log, save_adapter, save_exposures
 from train.precision import autocast
 from train.run_folder import State, logged_losses, save_state, write_result
@@ -19,7 +22,7 @@ from train.sample import draw_grid
 from train.setup import Setup, setup
 from train.step import train_step, validation_loss
 from train.stopping import stop_signals
-from train.unchanged import tell_unchanged
+from train.unchanged import EARLY, tell_unchanged
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class RunResult:
     adapter: Path
     grid: Path | None  # None when the recipe asks for no samples
     steps: int
-    skipped: int  # of these steps: in fp16 their gradients overflowed
+    skipped: int  # of these steps: they changed nothing, their gradients overflowed or not finite
     images: int  # seen, repeats counted
     loss: float  # mean over the last tenth of the steps
     validation_loss: float | None
@@ -69,11 +72,15 @@ class Progress:
     """Where a run is: what changes while it trains."""
 
     step: int
-    counts: np.ndarray  # int64 [rows, 3]: captions.COUNTED of each image
+    counts: np.ndarray  # int64 [rows, 4]: captions.COUNTED of each image
     before: float  # seconds of earlier sittings
     since: float = field(default_factory=time.monotonic)
+    marks: Mapping[str, float] = field(default_factory=dict)  # of the adapter as the run began
     losses: list[float] = field(default_factory=list)
+    broken: int = 0  # steps that were not finite and changed nothing
+    broken_in_a_row: int = 0
     validation_loss: float | None = None
+    change: str = ""  # of the weights, as it was last measured
 
     @property
     def seconds(self) -> float:
@@ -83,7 +90,6 @@ class Progress:
 def fit(ready: Setup) -> Progress:
     """Take the steps that are left; save, sample and validate on the way."""
     recipe, progress = ready.recipe, _progress(ready)
-    marks = ready.adapter.marks()
     with Log(ready.folder, progress.step) as log, stop_signals() as stop:
         if ready.start is None:
             save(ready, progress)
@@ -96,14 +102,11 @@ def fit(ready: Setup) -> Progress:
                     save(ready, progress)
                     say(f"stopped after step {progress.step} of {ready.steps}: --resume goes on")
                     raise KeyboardInterrupt
-                loss, rate = train_step(ready, progress.step, progress.counts)
-                progress.step += 1
-                progress.losses.append(loss)
-                images = ready.batches.images(ready.batches_by(progress.step))
-                log.step(progress.step, loss, rate, progress.seconds, images)
-                advance(note=f"loss {loss:.4f}")
+                advance(note=_step(ready, progress, log))
                 if progress.step == ready.steps:
                     break
+                if progress.step == EARLY:
+                    tell_unchanged(ready, progress.marks)
                 if recipe.save.every and progress.step % recipe.save.every == 0:
                     _save_checkpoint(ready, progress)
                     _validate(ready, progress, log)
@@ -111,8 +114,42 @@ def fit(ready: Setup) -> Progress:
                     _sample(ready, progress, f"step {progress.step}")
         save(ready, progress)
         _validate(ready, progress, log)
-    tell_unchanged(ready, marks)
+    tell_unchanged(ready, progress.marks)
     return progress
+
+
+def _step(ready: Setup, progress: Progress, log: Log) -> str:
+    """Take a step and log it; return what is shown of it. Raises Failure, see _skip."""
+    before = weights_of(ready.adapter) if is_measured(progress.step) else None
+    done = train_step(ready, progress.step, progress.counts)
+    progress.step += 1
+    change = {}
+    if done.taken and before is not None:
+        change = change_by_block(ready.adapter, before)
+        progress.change = shown(change)
+    if done.loss is not None:
+        progress.losses.append(done.loss)
+    images = ready.batches.images(ready.batches_by(progress.step))
+    log.step(progress.step, done, change, progress.seconds, images)
+    if done.broken is None:
+        progress.broken_in_a_row = 0
+    else:
+        _skip(ready, progress, done.broken)
+    return f"loss {'-' if done.loss is None else f'{done.loss:.4f}'} {progress.change}"
+
+
+def _skip(ready: Setup, progress: Progress, broken: NotFinite) -> None:
+    """Tell of a step that changed nothing. Raises Failure where too many did in a row."""
+    progress.broken += 1
+    progress.broken_in_a_row += 1
+    most = ready.recipe.loss.skip_nonfinite
+    if progress.broken_in_a_row > min(most, ready.steps - 1):
+        before = f", as in the {most} steps before it" if most else ""
+        raise Failure(
+            f"{broken}{before}: lower optimizer.lr, or look at these images, then start anew with"
+            " --overwrite; --resume with a higher loss.skip_nonfinite skips more"
+        )
+    say(f"{broken}: the step is skipped")
 
 
 def save(ready: Setup, progress: Progress) -> None:
@@ -126,6 +163,9 @@ def save(ready: Setup, progress: Progress) -> None:
         average=ready.average.tensors(),
         scale=ready.scale.state(),
         counts=torch.from_numpy(progress.counts.copy()),
+        marks=progress.marks,
+        broken=progress.broken,
+        broken_in_a_row=progress.broken_in_a_row,
         recipe=ready.recipe.model_dump(mode="json", by_alias=True),
         manifest=ready.data.sha256,
         model=ready.model_sha256,
@@ -143,6 +183,11 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
         say(f"{cut} tags lay beyond {limit} tokens and were cut off: {ready.folder.exposures}")
     if skipped := ready.scale.skipped:
         say(f"{skipped} of {progress.step} steps changed nothing: their gradients overflowed fp16")
+    if progress.broken:
+        say(
+            f"{progress.broken} of {progress.step} steps changed nothing, being not finite:"
+            f" {ready.folder.log} names their images"
+        )
     grid = _sample(ready, progress, f"step {progress.step}")
     last = progress.losses[-max(1, len(progress.losses) // 10) :]
     result = RunResult(
@@ -150,7 +195,7 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
         adapter=ready.folder.adapter,
         grid=grid,
         steps=progress.step,
-        skipped=ready.scale.skipped,
+        skipped=ready.scale.skipped + progress.broken,
         images=ready.batches.images(ready.forwards),
         loss=sum(last) / len(last),
         validation_loss=progress.validation_loss,
@@ -166,10 +211,16 @@ def _progress(ready: Setup) -> Progress:
     start = ready.start
     if start is None:
         counts = np.zeros((ready.data.table.num_rows, len(COUNTED)), dtype=np.int64)
-        return Progress(0, counts, 0.0)
+        return Progress(0, counts, 0.0, marks=ready.adapter.marks())
     say(f"going on from step {start.step} of {ready.steps}")
     losses = logged_losses(ready.folder)
-    return Progress(start.step, start.counts.numpy().copy(), start.seconds, losses=losses)
+    return Progress(
+        *(start.step, start.counts.numpy().copy(), start.seconds),
+        marks=start.marks,
+        losses=losses,
+        broken=start.broken,
+        broken_in_a_row=start.broken_in_a_row,
+    )
 
 
 def _save_checkpoint(ready: Setup, progress: Progress) -> None:

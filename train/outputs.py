@@ -4,6 +4,8 @@ import datetime
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from train.adapter_file import metadata_of, write_adapter
 from train.captions import COUNTED
 from train.run_folder import RunFolder
 from train.setup import Setup
+from train.step import Step
 
 
 class Log:
@@ -33,11 +36,19 @@ class Log:
         self._file.close()
         self._curves.close()
 
-    def step(self, step: int, loss: float, rate: float, seconds: float, images: int) -> None:
-        entry = {"step": step, "loss": loss, "lr": rate, "seconds": round(seconds, 3)}
-        self._write({**entry, "images": images})
-        self._curves.add_scalar("loss", loss, step)
-        self._curves.add_scalar("lr", rate, step)
+    def step(
+        self, step: int, done: Step, change: Mapping[str, float], seconds: float, images: int
+    ) -> None:
+        """Log a step; `change` by block, where it was measured."""
+        entry: dict[str, Any] = {"step": step, "loss": done.loss, "lr": done.rate}
+        entry |= {"seconds": round(seconds, 3), "images": images, "change": change}
+        entry["not_finite"] = done.broken and asdict(done.broken)
+        self._write({key: value for key, value in entry.items() if value not in (None, {})})
+        if done.loss is not None:
+            self._curves.add_scalar("loss", done.loss, step)
+        self._curves.add_scalar("lr", done.rate, step)
+        for block, moved in change.items():
+            self._curves.add_scalar(f"change/{block}", moved, step)
 
     def validation(self, step: int, loss: float) -> None:
         self._write({"step": step, "validation_loss": loss})

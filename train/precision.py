@@ -54,6 +54,10 @@ class LossScale:
         self.skipped += not taken
         return taken
 
+    def drop(self) -> None:
+        """Let go of a step that no scale makes finite: it is not taken, and the scale stays."""
+        self._scaler.update(self._scaler.get_scale())
+
     def state(self) -> dict[str, Any]:
         """Return what a saved state has to hold."""
         return {"scaler": self._scaler.state_dict(), "skipped": self.skipped}

@@ -1,12 +1,14 @@
 """A run's folder: what lies where, when it may be used, and the state from which it goes on.
 
 recipe.toml            the resolved recipe
-log.jsonl              a line per step: step, loss, lr, seconds, images
+log.jsonl              a line per step: step, loss, lr, seconds, images; now and then how far
+                       each block moved; what was not finite; a line per validation
 tensorboard/           the same curves
 samples/               a grid per sampled step, and its pictures
 checkpoints/           adapters of earlier steps
 state/                 weights, optimizer and step, whole: what --resume reads
-exposures.parquet      how often each image was seen, what was cut and dropped of its captions
+exposures.parquet      how often each image was seen, what was cut and dropped of its captions,
+                       and how many of these exposures were in steps that changed nothing
 <name>.safetensors     the adapter
 result.json            written last: the run is finished
 evaluate/              pictures that `train evaluate` drew, a grid per adapter
@@ -29,7 +31,8 @@ from schemas.files import write_bytes, write_json, write_text
 from schemas.recipes.train import TrainRecipe
 from schemas.recipes.write import to_toml
 
-WITHOUT_EFFECT = ("out", "data", "sample", "save")  # recipe keys that do not shape the weights
+# recipe keys, and whole sections, that do not shape the weights
+WITHOUT_EFFECT = ("out", "data", "sample", "save", "loss.skip_nonfinite")
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,10 @@ class State:
     optimizer: Mapping[str, Any]
     average: Sequence[torch.Tensor]  # of the weights; empty where none is kept
     scale: Mapping[str, Any]  # of the loss
-    counts: torch.Tensor  # int64 [rows, 3]: captions.COUNTED of each image so far
+    counts: torch.Tensor  # int64 [rows, 4]: captions.COUNTED of each image so far
+    marks: Mapping[str, float]  # of the adapter as the run began: see train.unchanged
+    broken: int  # steps so far that were not finite and changed nothing
+    broken_in_a_row: int  # of these the last ones, with none between them and the next step
     recipe: Mapping[str, Any]
     manifest: str
     model: str
@@ -170,7 +176,8 @@ def check_same(
     changes = [
         f"{key} was {json.dumps(before.get(key))}, now {json.dumps(now.get(key))}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key.split(".")[0] not in WITHOUT_EFFECT
+        if before.get(key) != now.get(key)
+        and not {key, key.split(".")[0]}.intersection(WITHOUT_EFFECT)
     ]
     if state.manifest != manifest:
         changes.append("the manifest has changed")

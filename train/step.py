@@ -5,15 +5,19 @@ is that of the mean over all images of the step. What is drawn (noise, timestep,
 keyed by (seed, step, row, which repeat of it), so that nothing depends on what came before.
 """
 
+import math
+from functools import partial
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-from schemas.errors import Failure
 from train.batches import NOISE, OFFSET, PERTURBATION, TIMESTEP, Batch, stream
-from train.captions import Exposure
+from train.captions import COUNTED, Exposure
 from train.conditioning import predict
 from train.diffusion import add_noise, target
 from train.loss import sample_losses
+from train.nonfinite import NotFinite, gradient_not_finite, loss_not_finite
 from train.optimizer import set_rate
 from train.precision import autocast
 from train.schedule import rate_factor
@@ -21,42 +25,58 @@ from train.setup import Setup
 from train.text import encode
 
 VALIDATION_SEED = 0  # noise and timesteps of validation are the same for every seed of training
+SKIPPED = COUNTED.index("skipped")
 
 
-def train_step(ready: Setup, step: int, counts: np.ndarray) -> tuple[float, float]:
+class Step(NamedTuple):
+    """What an optimizer step came to."""
+
+    loss: float | None  # None where it is not finite
+    rate: float  # the learning rate
+    taken: bool = True  # False: it changed nothing
+    broken: NotFinite | None = None  # why; None where fp16's loss scale was too large
+
+
+def train_step(ready: Setup, step: int, counts: np.ndarray) -> Step:
     """Take optimizer step `step`, counted from 0; return its loss and the learning rate.
 
-    `counts` (int64 [manifest rows, 3]) counts what captions.COUNTED names. Raises Failure, before
-    anything is changed, when the loss or its gradient is not finite.
+    `counts` (int64 [manifest rows, 4]) counts what captions.COUNTED names. A step whose loss or
+    gradient is not finite changes nothing else.
     """
     numbers = range(ready.batches_by(step), ready.batches_by(step + 1))
-    batches = [ready.batches[number] for number in numbers]
-    images = sum(len(batch.rows) for batch in batches)
-    total = 0.0
-    for number, batch in zip(numbers, batches, strict=True):
+    batches = {number: ready.batches[number] for number in numbers}
+    images = sum(len(batch.rows) for batch in batches.values())
+    sums = []
+    for number, batch in batches.items():
         with ready.adapter.learning(ready.recipe.seed, number):
             losses = batch_losses(ready, batch, step, counts)
-            if not losses.isfinite().all():
-                broken = batch.rows[~losses.isfinite().cpu().numpy()]
-                raise _not_finite(ready, broken, step, "loss")
             torch.autograd.backward(ready.scale.scaled(losses.sum() / images))
-        total += float(losses.detach().sum())
+        sums.append(losses.detach().sum())
     options = ready.recipe.optimizer
     ready.scale.unscale(ready.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(
         [weight for weight in ready.adapter.parameters() if weight.grad is not None],
         options.clip or float("inf"),
     )
-    if not norm.isfinite() and not ready.scale.may_skip:
-        raise _not_finite(
-            ready, np.concatenate([batch.rows for batch in batches]), step, "gradient"
-        )
+    # the one wait of a step
+    *parts, length = torch.stack([*sums, norm.to(sums[0].device)]).tolist()
+    loss = sum(parts) / images
     rate = set_rate(ready.optimizer, rate_factor(step, ready.steps, options))
-    taken = ready.scale.step(ready.optimizer)
+    taken, broken = False, None
+    if not math.isfinite(loss):
+        broken = loss_not_finite(ready, step, batches, partial(batch_losses, ready, step=step))
+    elif not math.isfinite(length) and not ready.scale.may_skip:
+        broken = gradient_not_finite(ready, step, batches, partial(batch_losses, ready, step=step))
+    if broken:
+        ready.scale.drop()
+    else:
+        taken = ready.scale.step(ready.optimizer)
     ready.optimizer.zero_grad(set_to_none=True)
     if taken:
         ready.average.update(step)
-    return total / images, rate
+    else:
+        np.add.at(counts[:, SKIPPED], np.concatenate([one.rows for one in batches.values()]), 1)
+    return Step(loss if math.isfinite(loss) else None, rate, taken, broken)
 
 
 def batch_losses(
@@ -175,12 +195,3 @@ def validation_loss(ready: Setup) -> float | None:
         )
         total += float(loss)
     return total / len(rows)
-
-
-def _not_finite(ready: Setup, rows: np.ndarray, step: int, what: str) -> Failure:
-    paths = ready.data.table.column("path")
-    named = ", ".join(str(paths[row]) for row in rows.tolist())
-    return Failure(
-        f"the {what} is not finite at step {step + 1} (images: {named}): lower optimizer.lr, or"
-        " look at these images, then start anew with --overwrite"
-    )

@@ -1,4 +1,4 @@
-"""Modules that a whole run left as they were: learning in silence, told at the end of training."""
+"""Modules that training leaves as they were, learning nothing: told early, and at its end."""
 
 import re
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from schemas.progress import say
 from train.setup import Setup
 
+EARLY = 100  # steps after which it is told for the first time
 SHOWN = 3  # examples in a message
 
 
@@ -20,8 +21,8 @@ def tell_unchanged(ready: Setup, before: Mapping[str, float]) -> list[str]:
     if still:
         shown = ", ".join(still[:SHOWN]) + (", ..." if len(still) > SHOWN else "")
         say(
-            f"{len(still)} of {len(before)} modules of the adapter have not changed and learnt"
-            f" nothing: {shown}"
+            f"{len(still)} of {len(before)} modules of the adapter have not changed since the run"
+            f" began and learnt nothing: {shown}"
         )
     return still
 

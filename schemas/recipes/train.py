@@ -218,6 +218,8 @@ class LossSection(Section):
     """train on timesteps from the first to below the second"""
     prior_weight: float = Field(1.0, ge=0)
     """the loss of regularization images is multiplied by this"""
+    skip_nonfinite: int = Field(10, ge=0)
+    """steps in a row whose loss or gradient is not finite that are skipped before training stops"""
 
     @model_validator(mode="after")
     def _timesteps_in_order(self) -> "LossSection":

@@ -44,7 +44,8 @@ def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, re
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["first-00000004.safetensors"]
     exposures = pq.read_table(run / "exposures.parquet")
     assert exposures.column_names == [
-        *("md5", "set", "seen", "tags_cut", "tags_dropped", "captions_dropped", "left_out")
+        *("md5", "set", "seen", "tags_cut", "tags_dropped", "captions_dropped", "skipped"),
+        "left_out",
     ]
     assert sum(exposures.column("seen").to_pylist()) == result.images
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from schemas.errors import Failure
 from schemas.recipes.train import TrainRecipe
 from train import loop, train
 from train.captions import COUNTED
@@ -70,13 +69,20 @@ def test_a_step_that_overflows_changes_nothing_and_halves_the_scale(
     assert all(weight.grad is None for weight in run.adapter.parameters())
 
 
-def test_a_gradient_that_no_scale_makes_finite_stops_the_run(dataset: Path, recipe: Make) -> None:
+def test_a_gradient_that_no_scale_makes_finite_is_not_the_scales(
+    dataset: Path, recipe: Make
+) -> None:
     run = ready(recipe(steps={"precision": "fp16"}), dataset)
     with_scale(run, 1.0)
     weight = next(iter(run.adapter.parameters()))
-    weight.register_hook(lambda gradient: gradient * float("nan"))
-    with pytest.raises(Failure, match=r"^the gradient is not finite at step 1 "):
-        train_step(run, 0, counts())
+    handle = weight.register_hook(lambda gradient: gradient * float("nan"))
+    done = train_step(run, 0, counts())
+    assert not done.taken
+    assert str(done.broken).startswith("the gradient is not finite at step 1 ")
+    assert run.scale.skipped == 0
+    assert run.scale.state()["scaler"]["scale"] == 1.0
+    handle.remove()
+    assert train_step(run, 1, counts()).taken
 
 
 def test_the_scale_goes_on_where_it_was_saved() -> None:

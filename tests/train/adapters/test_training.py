@@ -11,6 +11,7 @@ import torch
 from schemas.errors import ModelError, RecipeError
 from schemas.recipes.train import AdapterSection, TrainRecipe
 from train.adapter_file import write_adapter
+from train.captions import COUNTED
 from train.setup import Setup, setup
 from train.step import train_step
 from train.unchanged import tell_unchanged
@@ -31,7 +32,7 @@ def test_a_step_with_dropout_follows_from_seed_and_step(dataset: Path, recipe: M
         torch.manual_seed(noise)
         marks = run.adapter.marks()
         for step in range(2):
-            train_step(run, step, np.zeros((6, 3), dtype=np.int64))
+            train_step(run, step, np.zeros((6, len(COUNTED)), dtype=np.int64))
         found.append(run.adapter.tensors())
     assert all(torch.equal(found[0][name], tensor) for name, tensor in found[1].items())
     assert tell_unchanged(run, marks) == []
