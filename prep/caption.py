@@ -19,7 +19,7 @@ from prep.edits.apply import Conflicts, Edited, edited
 from prep.edits.operations import Standing, standing
 from prep.edits.places import places_of
 from prep.probabilities import warn_of_unknown
-from prep.seals import Seal
+from prep.seals import Drop, Seal
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
@@ -68,9 +68,9 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
             STAGE,
             inputs=shaped_by,
             output=sha256_of(path)[:16],
-            rows_in=len(images),
+            rows_in=len(images) + len(making.sources.low),
             rows_out=rows,
-            drops=conflicts.excluded(standing, images),
+            drops=[*conflicts.excluded(standing, images), *_low(making.sources)],
         )
 
 
@@ -187,7 +187,16 @@ def collapsed(dataset: Dataset) -> list[str]:
     return [name(canonical(one)) for one in names]
 
 
+def _low(sources: Sources) -> list[Drop]:
+    """A drop for each image whose score is too low."""
+    low, least = sources.low, sources.recipe.drop.below
+    return [
+        Drop(part, md5, f"score below {least}", f"score {score:.0f}")
+        for part, md5, score in zip(low.sets, low.md5s, low.scores.tolist(), strict=True)
+    ]
+
+
 def _spellings(recipe: CaptionsSection) -> dict[str, str]:
     """What the recipe's rules add, by canonical form, as the person spelt it."""
-    added = (recipe.trigger, *recipe.rename.values(), *recipe.quality.least)
-    return {canonical(text): plain(text) for text in added}
+    added = [recipe.rename.values(), *recipe.added().values()]
+    return {canonical(text): plain(text) for texts in added for text in texts}

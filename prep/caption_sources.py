@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from prep.calibration import in_force
 from prep.captions import sources
-from prep.captions.columns import NO_DAY, Images, Ints, Names, Tags
+from prep.captions.columns import NO_DAY, Bools, Images, Ints, Names, Tags
 from prep.captions.combined import Read, names_of
 from prep.captions.knowledge import Knowledge
 from prep.captions.post_tags import COLUMNS, PostTags
@@ -24,13 +24,15 @@ from schemas.recipes.prep import CaptionsSection, TagSection
 from schemas.tables import GROUPS, RATINGS
 
 BLOCK = 16_384  # images that are worked on at once
+DAY = 24 * 3600 * 1000  # milliseconds
 
 
 @dataclass(frozen=True)
 class Sources:
     """All that is said of the images; nothing of it depends on caption rules."""
 
-    images: Images
+    images: Images  # that get captions
+    low: Images  # that get none, for their score
     names: Names  # of all tags that are in here
     posts: PostTags
     imported: pa.Table
@@ -48,14 +50,19 @@ class Sources:
 
         Raises DatasetError when the recipe wants a tagger that has not run yet.
         """
-        images = keepers(dataset)
+        every, recipe = keepers(dataset), dataset.recipe
+        is_low = _is_low(every, recipe.caption)
+        images = every.where(~is_low) if is_low.any() else every
         posts = PostTags.of(dataset.posts.parts(*COLUMNS))
         imported = dataset.imported()
         losers, keeper = _losers(dataset, images)
         reads = _reads(dataset, images)
+        if recipe.caption.added()["rating"]:
+            images = _rated(images, reads, recipe.tag)
         known = [*names_of(reads), *Aliases(knowledge).renames.values()]
         return cls(
             images=images,
+            low=every.where(is_low),
             names=posts.names.with_(known),
             posts=posts,
             imported=imported,
@@ -64,7 +71,7 @@ class Sources:
             keeper=keeper,
             reads=reads,
             thresholds=in_force(dataset),
-            recipe=dataset.recipe.caption,
+            recipe=recipe.caption,
             knowledge=knowledge,
         )
 
@@ -140,8 +147,7 @@ def keepers(dataset: Dataset) -> Images:
     ids = rows.column("post_id_min")
     places = pc.index_in(ids, value_set=posts.column("id").combine_chunks())
     posts = posts.take(places).combine_chunks()
-    days = posts["created_at"].cast(pa.timestamp("s", tz="UTC")).cast(pa.timestamp("s"))
-    uploaded = pc.fill_null(days.cast(pa.date32()).cast(pa.int32()), NO_DAY)
+    uploaded = pc.fill_null(posts["created_at"].cast(pa.int64()), NO_DAY * DAY)
     ratings = pc.fill_null(pc.index_in(posts["rating"], value_set=pa.array(RATINGS)), -1)
     reg = dataset.sets("reg")
     return Images(
@@ -150,9 +156,24 @@ def keepers(dataset: Dataset) -> Images:
         post_ids=ids.to_numpy(),
         is_reg=np.asarray(pc.is_in(rows.column("set"), value_set=pa.array(list(reg), pa.string()))),
         scores=posts["score"].cast(pa.float64()).to_numpy(),
-        uploaded=uploaded.to_numpy(),
+        uploaded=(uploaded.to_numpy() // DAY).astype(np.int32),
         ratings=ratings.to_numpy().astype(np.int8),
     )
+
+
+def _is_low(images: Images, recipe: CaptionsSection) -> Bools:
+    """Which images the rule that drops by score leaves out."""
+    least = recipe.drop.below if "drop" in recipe.rules else None
+    return images.scores < (-np.inf if least is None else least)  # NaN never is
+
+
+def _rated(images: Images, reads: list[Read], options: TagSection) -> Images:
+    """The images with the taggers' rating where the site has none."""
+    unrated = images.ratings < 0
+    if not (reads and unrated.any()):
+        return images
+    by_taggers = sources.ratings(reads, options).astype(np.int8)
+    return replace(images, ratings=np.where(unrated, by_taggers, images.ratings))
 
 
 def _losers(dataset: Dataset, images: Images) -> tuple[Images, Ints]:

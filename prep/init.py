@@ -25,7 +25,8 @@ CHARACTERS: Mapping[ModelKind, Shipped] = {"sd15": "character-sd15", "sdxl": "ch
 HIDDEN = (
     *("tag.combine", "tag.weight", "tag.artist", "tag.copyright", "tag.meta", "tag.rating"),
     *("tag.top", "caption.rules", "caption.collapse.into", "caption.quality.by"),
-    "caption.quality.settle",
+    *("caption.quality.settle", "caption.rating.g", "caption.rating.s", "caption.rating.q"),
+    "caption.rating.e",
     *("model.kind", "model.zero_terminal_snr"),
 )
 HEADS = {

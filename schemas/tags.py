@@ -7,7 +7,7 @@ person types (spaces, capitals, parentheses escaped as in prompts) is brought to
 import re
 
 CATEGORIES = ("general", "artist", "copyright", "character", "meta")  # the site's own
-MADE = ("trigger", "quality", "rating")  # those that rules add
+MADE = ("trigger", "quality", "rating", "year")  # those that rules add
 
 # Faces are pictures, not words: the names whose underscore stays when others become spaces, in all
 # programs that write tags so. (A rule by length would miss four of them.)

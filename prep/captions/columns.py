@@ -18,6 +18,7 @@ BOORU, TAGGER, RULE, PERSON = 1, 2, 4, 8  # where a tag came from; bits, as two 
 NO_DAY = -1  # of what has no post: none is so old
 
 Ints = npt.NDArray[np.integer[Any]]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
@@ -48,7 +49,7 @@ class Images:
     md5s: Sequence[str]
     post_ids: Ints  # 0 for an imported image
     is_reg: Bools
-    scores: npt.NDArray[np.float64]  # NaN for an imported image
+    scores: Floats  # NaN for an imported image
     uploaded: Ints  # int32; days since 1970, NO_DAY for an imported image
     ratings: Ints  # int8; place in RATINGS, -1 where there is none
 

@@ -7,14 +7,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from prep.captions.columns import Ints
+from prep.captions.columns import Floats, Ints
 from schemas.recipes.prep import TagSection
 from schemas.tags import CATEGORIES, canonical
 from taggers.vocabulary import Label
 
 BLOCK = 8192  # images worked on at once
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import NO_DAY, Bools, Images, Ints
+from prep.captions.columns import NO_DAY, Bools, Floats, Images, Ints
 from schemas.tables import PERCENTILES, RATINGS
 
 ENOUGH = 100  # posts of a group; a rating with fewer is one group
@@ -28,7 +27,7 @@ class Ranking:
     groups: "Groups"
     settled: int  # the last day of upload, since 1970, whose posts are ranked
 
-    def of(self, images: Images) -> npt.NDArray[np.float64]:
+    def of(self, images: Images) -> Floats:
         """Return the percentile of each image: [images], from 0 to 100.
 
         NaN where it has no score, is too young, or no post of its rating was there to be counted.
@@ -133,7 +132,7 @@ class Groups:
         own = np.append(self.rating, -1)[at] == rating
         return np.where(own, at, -1)
 
-    def percentiles(self, group: Ints, scores: Ints) -> npt.NDArray[np.float64]:
+    def percentiles(self, group: Ints, scores: Ints) -> Floats:
         """Return how many of 100 posts of the group score less."""
         wide = 1 << 32
         sizes = np.diff(self.ends, prepend=0)

@@ -6,17 +6,18 @@ learnt (trigger, collapse) leave regularization images alone.
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
 
-from prep.captions.columns import KINDS, RULE, Images, Names, Tags, joined, made
+from prep.captions.columns import KINDS, NO_DAY, RULE, Floats, Images, Names, Tags, joined, made
 from prep.captions.knowledge import UNKNOWN, Implied, Knowledge
 from prep.captions.percentiles import Ranking
-from schemas.recipes.prep import CaptionsSection, QualitySection
+from schemas.recipes.prep import CaptionsSection, QualitySection, RatingSection
+from schemas.tables import RATINGS
 from schemas.tags import canonical
 
 
@@ -117,20 +118,23 @@ class Aliases:
 
 
 @dataclass(frozen=True)
-class Quality:
-    """Add quality tags by the post's score, or by its percentile where there is a `ranking`.
+class Graded:
+    """Add tags by a number that an image has: quality by its score or percentile, its year.
 
-    An imported image has no score and gets none, and so does what cannot be ranked.
+    What has no number, such as an imported image, gets none.
     """
 
-    least: tuple[tuple[str, int], ...]  # from which score or percentile, the highest first
+    category: str
+    least: tuple[tuple[str, int], ...]  # the number from which each is given, the highest first
     highest_only: bool
-    ranking: Ranking | None = None
+    of: Callable[[Images], Floats]  # [images], NaN where there is none
 
     def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
-        """Return the tags with those of quality behind them, the best first."""
+        """Return the tags with those of the category behind them, the highest first."""
+        if not self.least:
+            return tags
         wider, codes = tags.with_names([name for name, _ in self.least])
-        values = self.ranking.of(images) if self.ranking else images.scores
+        values = self.of(images)
         given = np.zeros(len(images), dtype=bool)
         image, tag = [], []
         for (_, least), code in zip(self.least, codes, strict=True):
@@ -140,10 +144,26 @@ class Quality:
             given |= with_it
             image.append(np.flatnonzero(with_it))
             tag.append(np.full(len(image[-1]), code))
-        if not image:
-            return tags
-        new = made(wider.names, np.concatenate(image), np.concatenate(tag), "quality", RULE, bit)
+        new = made(
+            wider.names, np.concatenate(image), np.concatenate(tag), self.category, RULE, bit
+        )
         both = joined(wider, new.take(np.argsort(new.image, kind="stable")))
+        return both.once(np.isin(both.tag, codes))
+
+
+@dataclass(frozen=True)
+class Rating:
+    """Add a word for the rating; an image that neither site nor tagger has rated gets none."""
+
+    words: tuple[str, ...]  # by the places of RATINGS; "": no word
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags with the word of its rating behind those of each image."""
+        wider, codes = tags.with_names(self.words)
+        worded = np.array([*map(bool, self.words), False])  # the last place is that of no rating
+        image = np.flatnonzero(worded[images.ratings])
+        new = made(wider.names, image, codes[images.ratings[image]], "rating", RULE, bit)
+        both = joined(wider, new)
         return both.once(np.isin(both.tag, codes))
 
 
@@ -197,6 +217,8 @@ def rules_of(
         "rename": Rename(renames),
         "implied": Implied(knowledge.implications_as(renamed)),
         "quality": _quality(recipe.quality, fitted.ranking),
+        "year": Graded("year", _by_name(recipe.year.since), True, years),
+        "rating": _rating(recipe.rating),
         "order": Order(recipe.render.order),
     }
     return {name: rule for name in recipe.rules if (rule := known.get(name)) is not None}
@@ -209,11 +231,30 @@ def _matching(patterns: tuple[str, ...], names: Names) -> frozenset[str]:
     return frozenset(name for name in names if either.match(name))
 
 
-def _quality(options: QualitySection, ranking: Ranking | None) -> Quality | None:
+def years(images: Images) -> Floats:
+    """Return the year of each image's upload: [images], NaN where there is none."""
+    when = images.uploaded.astype("M8[D]").astype("M8[Y]").astype(np.float64) + 1970
+    return np.where(images.uploaded == NO_DAY, np.nan, when)
+
+
+def _scores(images: Images) -> Floats:
+    return images.scores
+
+
+def _quality(options: QualitySection, ranking: Ranking | None) -> Graded | None:
     if options.by == "percentile" and ranking is None:
         return None  # nothing is fitted yet
-    least = tuple((canonical(name), least) for name, least in options.least.items())
-    return Quality(least, options.which == "highest", ranking if options.by != "score" else None)
+    of = ranking.of if ranking is not None and options.by == "percentile" else _scores
+    return Graded("quality", _by_name(options.least), options.which == "highest", of)
+
+
+def _rating(options: RatingSection) -> Rating | None:
+    words = tuple(canonical(getattr(options, letter)) for letter in RATINGS)
+    return Rating(words) if any(words) else None
+
+
+def _by_name(least: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    return tuple((canonical(name), number) for name, number in least.items())
 
 
 def _place(name: str, recipe: CaptionsSection) -> int:

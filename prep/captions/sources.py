@@ -7,8 +7,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import BOORU, KINDS, TAGGER, Bools, Images, Ints, Tags, joined, made
-from prep.captions.combined import BLOCK, Block, Floats, Read, blocks, names_of
+from prep.captions.columns import (
+    BOORU,
+    KINDS,
+    TAGGER,
+    Bools,
+    Floats,
+    Images,
+    Ints,
+    Tags,
+    joined,
+    made,
+)
+from prep.captions.combined import BLOCK, Block, Read, blocks, names_of
 from prep.captions.post_tags import PostTags
 from schemas.recipes.prep import TagSection
 from schemas.tables import RATINGS

@@ -59,7 +59,7 @@ def report(dataset: Dataset, found: Conflicts, images: Images, waiting: int) -> 
             f" {len(set(found.image.tolist()))} images: {path.relative_to(dataset.root).as_posix()}"
         )
     if waiting:
-        say(f"caption: edits of {waiting} images wait: no set has these images now")
+        say(f"caption: edits of {waiting} images wait, which get no captions now")
 
 
 def counted(root: Path) -> dict[int, int]:

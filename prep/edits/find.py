@@ -150,8 +150,9 @@ class Captions:
         }
         codes = tags.tag[first].tolist()
         found |= {tags.names[code]: KINDS[kind] for code, kind in zip(codes, kinds, strict=True)}
-        found |= dict.fromkeys(map(canonical, recipe.quality.least), "quality")
-        return found | ({canonical(recipe.trigger): "trigger"} if recipe.trigger.strip() else {})
+        for kind, texts in recipe.added().items():
+            found |= dict.fromkeys(map(canonical, texts), kind)
+        return found
 
     def _by_posts(self, name: str) -> str:
         for category, column in self._posts.items():

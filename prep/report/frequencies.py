@@ -17,7 +17,7 @@ from schemas.tags import canonical, rendered
 # how many tags of each category are shown at most, in the order of the page
 SHOWN = {
     "trigger": 1, "character": 4, "copyright": 3, "general": 26, "quality": 4, "artist": 3,
-    "meta": 3,
+    "meta": 3, "year": 2, "rating": 2,
 }  # fmt: skip
 
 

@@ -20,10 +20,14 @@ RuleName = Literal[
     "rename",
     "implied",
     "quality",
+    "year",
+    "rating",
     "order",
     "render",
 ]
-Place = Literal["trigger", "quality", "character", "copyright", "general", "artist", "meta"]
+Place = Literal[
+    "trigger", "quality", "year", "rating", "character", "copyright", "general", "artist", "meta"
+]
 Probability = Annotated[float, Field(ge=0.01, le=1)]  # `prep tag` keeps none below
 Threshold = Probability | Literal["mcut"]
 # what a picture shows of anybody, and is therefore no feature of a character
@@ -185,7 +189,7 @@ class TagSection(Section):
 
 
 class DropSection(Section):
-    """Tags that never reach a caption."""
+    """Tags that never reach a caption, and images that get none."""
 
     categories: tuple[Category, ...] = (
         "artist",
@@ -196,6 +200,8 @@ class DropSection(Section):
     """single tags"""
     patterns: tuple[str, ...] = ()
     """tags by pattern, such as "*_username" """
+    below: int | None = None
+    """images, not tags: those whose post has a score below this get no caption and are left out"""
 
 
 class CollapseSection(Section):
@@ -240,10 +246,48 @@ class QualitySection(Section):
         return dict(sorted(self.__pydantic_extra__.items(), key=lambda item: -item[1]))
 
 
+class YearSection(Section):
+    """Tags of the time of upload: each key is a tag and the year from which it is given."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, int] = Field(init=False)
+
+    @model_validator(mode="after")
+    def _years_apart(self) -> "YearSection":
+        seen: dict[int, str] = {}
+        for tag, year in self.__pydantic_extra__.items():
+            if not 1000 <= year <= 9999:
+                raise ValueError(f'"{tag}" is given from year {year}: a year has four digits')
+            if year in seen:
+                raise ValueError(f'"{seen[year]}" and "{tag}" are both given from {year}')
+            seen[year] = tag
+        return self
+
+    @property
+    def since(self) -> dict[str, int]:
+        """The first year of each tag, the latest first."""
+        return dict(sorted(self.__pydantic_extra__.items(), key=lambda item: -item[1]))
+
+
+class RatingSection(Section):
+    """Words for the site's ratings, or for the tagger's where an image has no post."""
+
+    g: str = ""
+    """the word for what is general; empty: none"""
+    s: str = ""
+    """for what is sensitive"""
+    q: str = ""
+    """for what is questionable"""
+    e: str = ""
+    """for what is explicit"""
+
+
 class RenderSection(Section):
     """How tags become text."""
 
-    order: tuple[Place, ...] = ("trigger", "quality", "character", "copyright", "general")
+    order: tuple[Place, ...] = (
+        *("trigger", "quality", "year", "rating", "character", "copyright", "general"),
+    )
     """categories in the order they stand; categories not named come last"""
     keep: tuple[Literal["trigger", "quality", "character", "copyright"], ...] = ("trigger",)
     """categories of the fixed head, which training does not shuffle"""
@@ -275,6 +319,8 @@ class CaptionsSection(Section):
     rename: dict[str, str] = Field(default_factory=dict)
     """one tag's name for another's"""
     quality: QualitySection = QualitySection()
+    year: YearSection = YearSection()
+    rating: RatingSection = RatingSection()
     render: RenderSection = RenderSection()
 
     @model_validator(mode="after")
@@ -288,6 +334,16 @@ class CaptionsSection(Section):
         if self.collapse.tags and not self.trigger:
             raise ValueError("collapse needs a trigger to collapse into")
         return self
+
+    def added(self) -> dict[Place, list[str]]:
+        """The words that rules add to captions, as they are written here, by their category."""
+        words: dict[Place, list[str]] = {
+            "trigger": [self.trigger],
+            "quality": list(self.quality.least),
+            "year": list(self.year.since),
+            "rating": list(self.rating.model_dump().values()),
+        }
+        return {kind: [text for text in texts if text.strip()] for kind, texts in words.items()}
 
 
 class RegSection(Section):

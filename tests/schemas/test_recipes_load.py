@@ -270,6 +270,20 @@ def test_what_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
             "prep.toml line 3: caption: rules name one rule twice",
         ),
         (
+            SETS + '[caption.quality]\nby = "percentile"\nmasterpiece = 100\n',
+            'prep.toml line 3: caption.quality: "masterpiece" is given from percentile 100:'
+            " percentiles are from 0, which all posts have, to 99",
+        ),
+        (
+            SETS + "[caption.year]\nnewest = 21\n",
+            'prep.toml line 3: caption.year: "newest" is given from year 21:'
+            " a year has four digits",
+        ),
+        (
+            SETS + "[caption.year]\nnewest = 2021\nrecent = 2021\n",
+            'prep.toml line 3: caption.year: "newest" and "recent" are both given from 2021',
+        ),
+        (
             SETS + '[caption.collapse]\ntags = "found"\n',
             "prep.toml: caption: collapse needs a trigger to collapse into",
         ),

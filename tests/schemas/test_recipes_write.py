@@ -19,6 +19,7 @@ from schemas.recipes.prep import (
     RuleName,
     SetSection,
     TagSection,
+    YearSection,
 )
 from schemas.recipes.section import Section
 from schemas.recipes.train import (
@@ -79,6 +80,9 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
         lambda pair: st.dictionaries(
             odd.filter(lambda name: name not in QualitySection.model_fields), pair[1], max_size=4
         ).map(lambda tags: {"by": pair[0], **tags})
+    ),
+    YearSection: st.dictionaries(odd, st.integers(1000, 9999), max_size=4).filter(
+        lambda years: len(set(years.values())) == len(years)
     ),
     LatentsSection: st.tuples(*[st.integers(8, 4096)] * 3).map(
         lambda sides: {

@@ -1,6 +1,8 @@
 """`prep caption` over a folder whose tables were written by hand: whose tags, found features."""
 
 import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ import pytest
 from prep.caption import caption
 from prep.caption_fits import features_path
 from prep.dataset import Dataset
+from prep.edits.edit import Wanted, edit
 from prep.probabilities import index_path, labels_path
-from prep.seals import read_seal
+from prep.seals import Drop, drops_of, read_seal
 from schemas.files import write_json, write_text
 from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS, POSTS, PROBABILITIES, TWINS
 
 CSV = "tag_id,name,category,count\n1,hat,0,9\n2,long_hair,0,9\n3,azusa_(x),4,9\n"
 A, B, C, D = (letter * 32 for letter in "abcd")
+PROBABLE = {A: ([0, 1], [0.9, 0.8]), C: ([2, 0], [0.9, 0.3]), D: ([1], [0.5])}
 RECIPE = """
 [sets]
 main = { query = "hat" }
@@ -72,11 +76,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def tagged(root: Path) -> None:
+def tagged(
+    root: Path,
+    csv: str = CSV,
+    values: Mapping[str, tuple[list[int], list[float]]] = PROBABLE,
+) -> None:
     dataset = Dataset.open(root)
     write_json(index_path(dataset), {"wd": "0123"})
-    write_text(labels_path(dataset, "0123"), CSV)
-    values = {A: ([0, 1], [0.9, 0.8]), C: ([2, 0], [0.9, 0.3]), D: ([1], [0.5])}
+    write_text(labels_path(dataset, "0123"), csv)
     dataset.probabilities("0123").append(
         rows(
             PROBABILITIES,
@@ -95,6 +102,7 @@ def captions(root: Path, *changes: str, refit: bool = False) -> dict[str, str]:
 
 
 BARE = "caption.rules=['source','render']"
+FOUND = "caption.trigger=azusa", "caption.collapse={ tags = 'found', share = 1.0 }"
 
 
 def test_a_keeper_takes_its_duplicates_tags_where_the_recipe_says_so(root: Path) -> None:
@@ -177,13 +185,62 @@ def test_only_keepers_get_captions_and_scores_are_the_posts(root: Path) -> None:
     }
 
 
+def test_images_of_too_low_a_score_are_drops_and_shape_nothing(root: Path) -> None:
+    dataset = Dataset.open(root, [*FOUND, "caption.drop.below=4"])
+    assert captions(root, *FOUND, "caption.drop.below=21") == {C: "azusa"}
+    assert json.loads(features_path(dataset).read_text())["tags"] == ["azusa_(x)", "hat"]
+    assert captions(root, "caption.drop.below=4").keys() == {A, C}
+    seal = read_seal(root, "caption")
+    assert seal is not None
+    assert (seal.rows_in, seal.rows_out, seal.dropped) == (3, 2, {"score below 4": 1})
+    assert drops_of(root, "caption") == [Drop("plain", D, "score below 4", "score 3")]
+    assert captions(root, BARE, "caption.drop.below=4").keys() == {A, C, D}  # without the rule
+
+
+def test_edits_of_images_of_too_low_a_score_wait(root: Path, told: Callable[[], list[str]]) -> None:
+    captions(root)
+    edit(root, "solo", Wanted(add=["smile"]), command="edit")
+    told()
+    assert captions(root, "caption.drop.below=4").keys() == {A, C}
+    assert told() == ["caption: edits of 1 images wait, which get no captions now"]
+    assert captions(root)[D] == "hat, solo, smile"
+
+
+RATED = "caption.rating={ g = 'Safe', e = 'nsfw' }"
+
+
+def test_the_rating_is_the_sites_or_else_the_taggers(root: Path) -> None:
+    assert captions(root, RATED) == {
+        A: "Safe, hat, belt",
+        C: "azusa (x), hat",
+        D: "Safe, hat, solo",
+    }
+    tagged(root, CSV + "4,explicit,9,9\n", {C: ([3, 0], [0.9, 0.8]), D: ([3], [0.9])})
+    assert captions(root, RATED)[C] == "nsfw, azusa (x), hat"
+    assert captions(root, RATED)[D] == "Safe, hat, solo"
+    assert captions(root, RATED, "caption.source=booru")[C] == "nsfw, azusa (x), hat"
+    assert captions(root, RATED, "tag.rating=0.95")[C] == "azusa (x), hat"
+
+
+def test_the_year_is_that_of_the_post_and_words_are_as_they_were_typed(root: Path) -> None:
+    dataset = Dataset.open(root)
+    eve = datetime(2020, 12, 31, 23, 59, 59, 999000, UTC)
+    new = {**POST, "id": 1, "score": 20, "general": ["hat"], "created_at": eve}
+    dataset.posts.append(rows(POSTS, new))
+    years = "caption.year={ 'Newest' = 2021, recent_years = 2018, oldest = 1970 }"
+    assert captions(root, years) == {
+        A: "recent_years, hat", C: "azusa (x), hat", D: "oldest, hat, solo"
+    }  # fmt: skip
+    (row,) = [r for r in dataset.table(CAPTIONS).to_pylist() if r["md5"] == D]
+    year = row["tags"][0]
+    assert (year["tag"], year["category"], year["source"]) == ("oldest", "year", "rule")
+    assert year["rules"] == ["year"]
+
+
 def test_lower_thresholds_need_no_tagger(root: Path) -> None:
     tagged(root)
     changes = BARE, "caption.source=taggers", "tag.general=0.2", "tag.character=0.95"
     assert captions(root, *changes)[C] == "hat"
-
-
-FOUND = "caption.trigger=azusa", "caption.collapse={ tags = 'found', share = 1.0 }"
 
 
 def test_found_features_stay_as_they_are_until_refit(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fnmatch
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prep.captions.columns import BOORU, KINDS, RULE, TAGGER, Images, Tags, joined, made
+from prep.captions.columns import BOORU, KINDS, NO_DAY, RULE, TAGGER, Images, Tags, joined, made
 from prep.captions.features import Counts
 from prep.captions.render import render
 from prep.captions.rules import Fitted, rules_of
 from schemas.recipes.prep import CaptionsSection, RenderSection
 
 NAMES = ("hat", "long_hair", "red_hat", "solo", "azusa_(x)", "ba_username", "masterpiece", "^_^")
+EPOCH = date(1970, 1, 1)
 SITE = ("general", "artist", "copyright", "character", "meta")
-MIDDLE = ("drop", "trigger", "collapse", "rename", "quality", "order")
+MIDDLE = ("drop", "trigger", "collapse", "rename", "quality", "year", "rating", "order")
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Picture:
     reg: bool
     score: float | None
     tags: list[Tag]
+    year: int | None = None
+    rating: str | None = None
 
 
 def distinct(tags: list[Tag], order: list[str]) -> list[Tag]:
@@ -94,6 +98,16 @@ def expected(picture: Picture, recipe: CaptionsSection, found: list[str]) -> lis
                     reached = reached[:1]
                 tags += [Tag(name, "quality", {"rule"}, ["quality"]) for name in reached]
                 tags = distinct(tags, order)
+            case "year" if picture.year is not None:
+                begun = {n: year for n, year in recipe.year.since.items() if year <= picture.year}
+                if begun:
+                    name = plain(max(begun, key=begun.__getitem__))
+                    tags = distinct([*tags, Tag(name, "year", {"rule"}, ["year"])], order)
+            case "rating" if picture.rating is not None:
+                if word := getattr(recipe.rating, picture.rating):
+                    tags = distinct(
+                        [*tags, Tag(plain(word), "rating", {"rule"}, ["rating"])], order
+                    )
             case "order":
                 places = recipe.render.order
                 tags.sort(
@@ -134,6 +148,13 @@ def columns(pictures: list[Picture]) -> tuple[Images, Tags]:
     )
     images = replace(
         images,
+        uploaded=np.array(
+            [NO_DAY if p.year is None else (date(p.year, 12, 31) - EPOCH).days for p in pictures],
+            dtype=np.int32,
+        ),
+        ratings=np.array(
+            [-1 if p.rating is None else "gsqe".index(p.rating) for p in pictures], dtype=np.int8
+        ),
         is_reg=np.array([picture.reg for picture in pictures], dtype=bool),
         scores=np.array(
             [np.nan if p.score is None else p.score for p in pictures], dtype=np.float64
@@ -175,6 +196,8 @@ pictures = st.lists(
         st.booleans(),
         st.none() | st.integers(-5, 100),
         st.lists(tags, max_size=6, unique_by=lambda tag: tag.name),
+        st.none() | st.integers(2004, 2026),
+        st.none() | st.sampled_from("gsqe"),
     ),
     max_size=6,
 )
@@ -184,14 +207,19 @@ others = typed | st.sampled_from(["lav", "Azusa"])
 @st.composite
 def recipes(draw: st.DrawFn) -> CaptionsSection:
     middle = draw(st.lists(st.sampled_from(MIDDLE), unique=True))
-    place = st.sampled_from(["trigger", "quality", *SITE])
+    place = st.sampled_from(["trigger", "quality", "year", "rating", *SITE])
     keep = draw(st.lists(st.sampled_from(["trigger", "quality", "character"])))
     trigger = draw(st.sampled_from(["", "Azusa", "hat", "azusa (x)"]))
     quality = st.dictionaries(
         st.sampled_from(["masterpiece", "best quality", "hat"]), st.integers(0, 60), max_size=3
     )
+    words = st.sampled_from(["", "hat", "safe", "Not safe"])
+    years = st.sampled_from(["newest", "old", "hat"])
+    since = st.dictionaries(st.integers(2004, 2026), years, max_size=3)
     return CaptionsSection.model_validate(
         {
+            "year": {tag: year for year, tag in draw(since).items()},
+            "rating": {letter: draw(words) for letter in "gsqe"},
             "trigger": trigger,
             "rules": ["source", *middle, "render"],
             "drop": {
