@@ -66,8 +66,11 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
         )
     is_reg = table.column("is_reg").to_numpy()
     weights = table.column("weight").to_numpy().astype(np.float32)
-    validation = table.column("split").to_numpy() == "validation"
-    validation |= held_out(table.column("group"), recipe.validation.share) & ~is_reg
+    groups = table.column("group")
+    named = pc.equal(table.column("split"), "validation")
+    # with its duplicates, wherever they stand: a picture that was trained on measures nothing
+    validation = pc.is_in(groups, groups.filter(named).combine_chunks()).to_numpy()
+    validation |= held_out(groups, recipe.validation.share) & ~is_reg
     if (validation | is_reg).all():
         raise DatasetError(
             f"data {path} holds no image to train on: all {table.num_rows} are held out for"

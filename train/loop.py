@@ -20,9 +20,10 @@ from train.precision import autocast
 from train.run_folder import State, logged_losses, save_state, write_result
 from train.sample import draw_grid
 from train.setup import Setup, setup
-from train.step import train_step, validation_loss
+from train.step import train_step
 from train.stopping import stop_signals
 from train.unchanged import EARLY, tell_unchanged
+from train.validation import validate
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,8 @@ def _sample(ready: Setup, progress: Progress, title: str) -> Path | None:
 
 def _validate(ready: Setup, progress: Progress, log: Log) -> None:
     with for_use(ready.optimizer, ready.average):
-        progress.validation_loss = loss = validation_loss(ready)
-    if loss is not None:
-        say(f"validation loss {loss:.4f} at step {progress.step}")
-        log.validation(progress.step, loss)
+        found = validate(ready)
+    if found is not None:
+        progress.validation_loss = found.loss
+        say(f"validation loss at step {progress.step}: {found}")
+        log.validation(progress.step, found)

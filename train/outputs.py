@@ -18,6 +18,7 @@ from train.captions import COUNTED
 from train.run_folder import RunFolder
 from train.setup import Setup
 from train.step import Step
+from train.validation import Validation
 
 
 class Log:
@@ -50,9 +51,14 @@ class Log:
         for block, moved in change.items():
             self._curves.add_scalar(f"change/{block}", moved, step)
 
-    def validation(self, step: int, loss: float) -> None:
-        self._write({"step": step, "validation_loss": loss})
-        self._curves.add_scalar("validation_loss", loss, step)
+    def validation(self, step: int, found: Validation) -> None:
+        """Log the loss on the held-out images after `step` steps."""
+        by_timestep = {str(t): loss for t, loss in found.by_timestep.items()}
+        entry = {"step": step, "validation_loss": found.loss}
+        self._write({**entry, "validation_by_timestep": by_timestep})
+        self._curves.add_scalar("validation_loss", found.loss, step)
+        for t, loss in by_timestep.items():
+            self._curves.add_scalar(f"validation/{t}", loss, step)
 
     def _write(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry) + "\n")

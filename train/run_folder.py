@@ -31,8 +31,9 @@ from schemas.files import write_bytes, write_json, write_text
 from schemas.recipes.train import TrainRecipe
 from schemas.recipes.write import to_toml
 
+MEASURED = ("validate.images", "validate.timesteps")
 # recipe keys, and whole sections, that do not shape the weights
-WITHOUT_EFFECT = ("out", "data", "sample", "save", "loss.skip_nonfinite")
+WITHOUT_EFFECT = ("out", "data", "sample", "save", "loss.skip_nonfinite", *MEASURED)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from train.schedule import rate_factor
 from train.setup import Setup
 from train.text import encode
 
-VALIDATION_SEED = 0  # noise and timesteps of validation are the same for every seed of training
 SKIPPED = COUNTED.index("skipped")
 
 
@@ -167,31 +166,3 @@ def losses_at(
         section.prediction,
         len(ready.abar),
     )
-
-
-@torch.no_grad()
-def validation_loss(ready: Setup) -> float | None:
-    """Return the mean loss on the held-out images, unweighted, or None when there are none.
-
-    Each image has its own fixed noise and timestep; the timesteps spread evenly over all images.
-    """
-    rows, total = ready.validation, 0.0
-    if not len(rows):
-        return None
-    for place, row in enumerate(rows):
-        x0 = ready.store.read(rows[place : place + 1]) * ready.vae.config.scaling_factor
-        noise = stream(VALIDATION_SEED, NOISE, int(row)).standard_normal(x0.shape, np.float32)
-        t = int((place + 0.5) / len(rows) * len(ready.abar))
-        caption = ready.data.caption(ready.tokens, int(row), ready.recipe.caption.tokens)
-        ids = ready.tokens.stacked([caption])
-        loss = losses_at(
-            ready,
-            x0,
-            noise=torch.from_numpy(noise),
-            timesteps=torch.tensor([t]),
-            ids=ids,
-            weights=torch.ones(1),
-            sizes=ready.sizes[rows[place : place + 1]],
-        )
-        total += float(loss)
-    return total / len(rows)

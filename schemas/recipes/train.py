@@ -267,6 +267,20 @@ class ValidateSection(Section):
 
     share: float = Field(0.0, ge=0, lt=1)
     """the part of the images held out to measure the loss on; duplicates stay on one side"""
+    images: int = Field(100, ge=1)
+    """how many of these are measured at most, the same every time"""
+    timesteps: tuple[int, ...] = (100, 300, 500, 700, 900)
+    """the loss is measured at each of these, from 0 (no noise) to 999, with fixed noise"""
+
+    @model_validator(mode="after")
+    def _timesteps_are_some(self) -> "ValidateSection":
+        if not self.timesteps or not all(0 <= t < 1000 for t in self.timesteps):
+            raise ValueError(
+                f"timesteps are {list(self.timesteps)}: give at least one, from 0 to 999"
+            )
+        if len(set(self.timesteps)) < len(self.timesteps):
+            raise ValueError(f"timesteps are {list(self.timesteps)}: give each of them once")
+        return self
 
 
 class TrainRecipe(Section):

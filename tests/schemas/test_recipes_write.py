@@ -31,6 +31,7 @@ from schemas.recipes.train import (
     OptimizerSection,
     StepsSection,
     TrainRecipe,
+    ValidateSection,
 )
 from schemas.recipes.write import to_toml
 
@@ -104,6 +105,9 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
     LossSection: st.tuples(st.integers(0, 999), st.integers(1, 1000))
     .filter(lambda pair: pair[0] < pair[1])
     .map(lambda pair: {"timesteps": pair}),
+    ValidateSection: st.lists(st.integers(0, 999), min_size=1, max_size=5, unique=True).map(
+        lambda timesteps: {"timesteps": tuple(timesteps)}
+    ),
     ModelSection: st.sampled_from([("epsilon", False), ("v", False), ("v", True)]).map(
         lambda pair: {"prediction": pair[0], "zero_terminal_snr": pair[1]}
     ),

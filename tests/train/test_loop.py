@@ -94,3 +94,4 @@ def test_a_finished_run_says_so_in_result_json(dataset: Path, recipe: Make) -> N
     lines = (result.folder / "log.jsonl").read_text().splitlines()
     measured = [entry for line in lines if "validation_loss" in (entry := json.loads(line))]
     assert [entry["step"] for entry in measured] == [0, 4]
+    assert list(measured[0]["validation_by_timestep"]) == ["100", "300", "500", "700", "900"]

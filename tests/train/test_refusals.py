@@ -106,6 +106,18 @@ WHOLE, NUMBER, FLAG, TEXT = "a whole number", "a number", "true or false", "text
             "loss: timesteps are [900, 100]: the first is 0 or more and below the second, which is"
             " 1000 or less",
         ),
+        (
+            "validate.timesteps=[]",
+            "validate: timesteps are []: give at least one, from 0 to 999",
+        ),
+        (
+            "validate.timesteps=[100, 1000]",
+            "validate: timesteps are [100, 1000]: give at least one, from 0 to 999",
+        ),
+        (
+            "validate.timesteps=[100, 100]",
+            "validate: timesteps are [100, 100]: give each of them once",
+        ),
     ],
 )
 def test_a_recipe_that_does_not_read(

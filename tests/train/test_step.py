@@ -11,7 +11,7 @@ import torch
 from schemas.recipes.train import AdapterSection, TrainRecipe
 from train.captions import COUNTED
 from train.setup import Setup, setup
-from train.step import batch_losses, losses_at, train_step, validation_loss
+from train.step import batch_losses, losses_at, train_step
 
 Make = Callable[..., TrainRecipe]
 
@@ -192,16 +192,6 @@ def test_regularization_images_weigh_what_the_recipe_says(dataset: Path, recipe:
         number = next(n for n in range(99) if row in run.batches[n].rows)
         losses[prior] = float(batch_losses(run, run.batches[number], 0).detach())
     assert losses[0.25] == pytest.approx(0.25 * losses[1.0])
-
-
-def test_validation_is_the_same_for_every_seed(dataset: Path, recipe: Make) -> None:
-    found = {
-        validation_loss(ready(recipe(seed=seed, validate={"share": 0.6}), dataset))
-        for seed in (1, 2)
-    }
-    assert len(found) == 1
-    assert None not in found
-    assert validation_loss(ready(recipe(), dataset)) is None
 
 
 def test_bf16_computes_near_fp32_and_trains_fp32_weights(dataset: Path, recipe: Make) -> None:
