@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import caption_fits, seals
+from prep import caption_fits, caption_names, seals
 from prep.caption_fits import Fits
 from prep.caption_sources import Sources
 from prep.captions.columns import Images, Tags
@@ -56,6 +56,7 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         making = Making.of(dataset, refit=refit)
+        caption_names.tell(making.recipe, making.sources.vocabulary(), known(dataset))
         caption_fits.keep(dataset, making.fits)
         caption_fits.tell(dataset, making.fits, making.sources.images)
         found: list[Conflicts] = []
@@ -198,5 +199,6 @@ def _low(sources: Sources) -> list[Drop]:
 
 def _spellings(recipe: CaptionsSection) -> dict[str, str]:
     """What the recipe's rules add, by canonical form, as the person spelt it."""
-    added = [recipe.rename.values(), *recipe.added().values()]
+    fixed = (*recipe.render.prefix, *recipe.render.suffix)
+    added = [recipe.rename.values(), fixed, *recipe.added().values()]
     return {canonical(text): plain(text) for texts in added for text in texts}

@@ -81,6 +81,11 @@ class Sources:
         for start in range(0, max(count, 1), size):
             yield start, min(start + size, count)
 
+    def vocabulary(self) -> set[str]:
+        """Return all tags that posts and imports have or taggers know, canonical."""
+        imported = self.imported["tags"].combine_chunks().flatten().unique()
+        return {*self.posts.names, *imported.to_pylist(), *names_of(self.reads)}
+
     def both(self, start: int, stop: int) -> Tags:
         """Return all that booru and taggers say of the images from `start` to before `stop`."""
         booru = self._from_booru(start, stop)

@@ -26,7 +26,7 @@ HIDDEN = (
     *("tag.combine", "tag.weight", "tag.artist", "tag.copyright", "tag.meta", "tag.rating"),
     *("tag.top", "caption.rules", "caption.collapse.into", "caption.quality.by"),
     *("caption.quality.settle", "caption.rating.g", "caption.rating.s", "caption.rating.q"),
-    "caption.rating.e",
+    *("caption.rating.e", "caption.render.prefix", "caption.render.suffix"),
     *("model.kind", "model.zero_terminal_snr"),
 )
 HEADS = {

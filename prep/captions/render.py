@@ -69,11 +69,18 @@ def _words(
 
 
 def _parts(tags: Tags, images: Images, options: RenderSection) -> Ints:
-    """The part of each tag by the recipe; all of regularization images are shuffled."""
-    kinds = np.full(len(KINDS), PARTS.index("flex"))
-    for part, categories in (("tail", options.tail), ("head", options.keep)):
-        kinds[[KINDS.index(category) for category in categories]] = PARTS.index(part)
-    return np.where(images.is_reg[tags.image], PARTS.index("flex"), kinds[tags.category])
+    """The part of each tag by the recipe; all of regularization images are shuffled.
+
+    What is said of a single tag counts before what is said of its category.
+    """
+    flex, fixed = PARTS.index("flex"), options.parts
+    kinds = np.array([PARTS.index(fixed.get(kind, "flex")) for kind in KINDS])
+    part = kinds[tags.category]
+    codes = Names.of(tags.names).codes
+    for name, place in fixed.items():
+        if name not in KINDS and name in codes:
+            part[tags.tag == codes[name]] = PARTS.index(place)
+    return np.where(images.is_reg[tags.image], flex, part)
 
 
 def _sources(tags: Tags) -> pa.Array:

@@ -13,11 +13,22 @@ from typing import Protocol
 
 import numpy as np
 
-from prep.captions.columns import KINDS, NO_DAY, RULE, Floats, Images, Names, Tags, joined, made
+from prep.captions.columns import (
+    KINDS,
+    NO_DAY,
+    RULE,
+    Floats,
+    Images,
+    Ints,
+    Names,
+    Tags,
+    joined,
+    made,
+)
 from prep.captions.knowledge import UNKNOWN, Implied, Knowledge
 from prep.captions.percentiles import Ranking
-from schemas.recipes.prep import CaptionsSection, QualitySection, RatingSection
-from schemas.tables import RATINGS
+from schemas.recipes.prep import CaptionsSection, QualitySection, RatingSection, RenderSection
+from schemas.tables import PARTS, RATINGS
 from schemas.tags import canonical
 
 
@@ -182,6 +193,27 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """Put words at both ends of every caption; one that was there already moves."""
+
+    prefix: tuple[str, ...]
+    suffix: tuple[str, ...]
+
+    def __call__(self, tags: Tags, images: Images, bit: int) -> Tags:
+        """Return the tags with the words as parts of head and tail."""
+        wider, codes = tags.with_names([*self.prefix, *self.suffix])
+        held = wider.where(~np.isin(wider.tag, codes))
+        before, behind = codes[: len(self.prefix)], codes[len(self.prefix) :]
+
+        def fixed(codes: Ints, part: str) -> Tags:
+            image = np.repeat(np.arange(len(images)), len(codes))
+            new = made(wider.names, image, np.tile(codes, len(images)), "general", RULE, bit)
+            return replace(new, part=np.full(len(new), PARTS.index(part), np.int8))
+
+        return joined(joined(fixed(before, "head"), held), fixed(behind, "tail"))
+
+
+@dataclass(frozen=True)
 class Fitted:
     """What rules go by that follows from all images together, and therefore comes from outside."""
 
@@ -192,7 +224,7 @@ class Fitted:
 def rules_of(
     recipe: CaptionsSection, fitted: Fitted, knowledge: Knowledge = UNKNOWN
 ) -> dict[str, Rule]:
-    """Return the rules between source and render, by name, in the recipe's order.
+    """Return the rules behind source, by name, in the recipe's order; text is made by `render`.
 
     The recipe's own names are those of the site now where it wants aliases resolved.
     """
@@ -220,6 +252,7 @@ def rules_of(
         "year": Graded("year", _by_name(recipe.year.since), True, years),
         "rating": _rating(recipe.rating),
         "order": Order(recipe.render.order),
+        "render": _fixed(recipe.render),
     }
     return {name: rule for name in recipe.rules if (rule := known.get(name)) is not None}
 
@@ -251,6 +284,11 @@ def _quality(options: QualitySection, ranking: Ranking | None) -> Graded | None:
 def _rating(options: RatingSection) -> Rating | None:
     words = tuple(canonical(getattr(options, letter)) for letter in RATINGS)
     return Rating(words) if any(words) else None
+
+
+def _fixed(options: RenderSection) -> Fixed | None:
+    prefix, suffix = (tuple(map(canonical, words)) for words in (options.prefix, options.suffix))
+    return Fixed(prefix, suffix) if prefix or suffix else None
 
 
 def _by_name(least: Mapping[str, int]) -> tuple[tuple[str, int], ...]:

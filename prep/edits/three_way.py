@@ -95,10 +95,11 @@ def _difference(captions: Captions, md5: str, given: Said, back: Said) -> _Diffe
     after = dict(zip(back.tags, back.parts, strict=True))
     both = [name for name in before if name in after]
     moved = any(after[name] and after[name] != before[name] for name in both)
-    keep = captions.dataset.recipe.caption.render.keep
+    fixed = captions.dataset.recipe.caption.render.parts
     added = [captions.tag(name, after[name]) for name in after if name not in before]
     placed = any(
-        tag.part and tag.part != ("head" if tag.category in keep else "flex") for tag in added
+        tag.part and tag.part != fixed.get(tag.tag, fixed.get(tag.category, "flex"))
+        for tag in added
     )
     return _Difference(
         md5,

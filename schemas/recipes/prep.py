@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from schemas.recipes.section import Section
+from schemas.tags import canonical
 
 Category = Literal["general", "artist", "copyright", "character", "meta"]
 RuleName = Literal[
@@ -289,18 +290,49 @@ class RenderSection(Section):
         *("trigger", "quality", "year", "rating", "character", "copyright", "general"),
     )
     """categories in the order they stand; categories not named come last"""
-    keep: tuple[Literal["trigger", "quality", "character", "copyright"], ...] = ("trigger",)
-    """categories of the fixed head, which training does not shuffle"""
-    tail: tuple[Place, ...] = ()
-    """categories of the fixed end, behind all that is shuffled, such as "quality" """
+    keep: tuple[str, ...] = ("trigger",)
+    """categories, or single tags, of the fixed head, which training does not shuffle"""
+    tail: tuple[str, ...] = ()
+    """the same of the fixed end, behind all that is shuffled, such as "quality" """
+    prefix: tuple[str, ...] = ()
+    """words in front of every caption, those of regularization images as well"""
+    suffix: tuple[str, ...] = ()
+    """words at the end of every caption"""
     escape: bool = False
     """write parentheses as \\( \\): as UIs read prompts, not as trainers read captions"""
 
+    @field_validator("keep", "tail")
+    @classmethod
+    def _no_category_misspelt(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        places = get_args(Place)
+        for name in names:
+            if name not in places and (near := difflib.get_close_matches(name, places, 1, 0.85)):
+                raise ValueError(f'"{name}" is no category: did you mean "{near[0]}"?')
+        return names
+
+    @field_validator("prefix", "suffix")
+    @classmethod
+    def _one_word_each(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if not word.strip() or "," in word:
+                raise ValueError(f'"{word}" is not one word: write ["masterpiece", "best quality"]')
+        return words
+
     @model_validator(mode="after")
     def _one_part_each(self) -> "RenderSection":
-        if both := [category for category in self.keep if category in self.tail]:
-            raise ValueError(f'"{both[0]}" is in keep and in tail: it stands in one of them')
+        for first, second in (("keep", "tail"), ("prefix", "suffix")):
+            held = set(map(canonical, getattr(self, first)))
+            if both := [name for name in getattr(self, second) if canonical(name) in held]:
+                raise ValueError(
+                    f'"{both[0]}" is in {first} and in {second}: it stands in one of them'
+                )
         return self
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The part, head or tail, of each category and canonical tag that has a fixed place."""
+        named = (("head", self.keep), ("tail", self.tail))
+        return {canonical(name): part for part, names in named for name in names}
 
 
 class CaptionsSection(Section):
@@ -333,6 +365,9 @@ class CaptionsSection(Section):
             raise ValueError('"aliases" follows "source": what comes later goes by present names')
         if self.collapse.tags and not self.trigger:
             raise ValueError("collapse needs a trigger to collapse into")
+        fixed = (*self.render.prefix, *self.render.suffix)
+        if self.trigger.strip() and canonical(self.trigger) in map(canonical, fixed):
+            raise ValueError("the trigger is in prefix or suffix: it stands in captions anyway")
         return self
 
     def added(self) -> dict[Place, list[str]]:

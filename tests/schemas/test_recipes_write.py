@@ -94,8 +94,10 @@ TOGETHER: dict[type[Section], st.SearchStrategy[dict[str, Any]]] = {
     StepsSection: st.sampled_from([{"total": 7, "epochs": 0}, {"total": 0, "epochs": 3}]),
     OptimizerSection: st.fixed_dictionaries({"args": st.dictionaries(odd, anything, max_size=3)}),
     RenderSection: st.sampled_from(
-        [(("trigger",), ()), (("trigger",), ("quality",)), ((), ())]
-    ).map(lambda ends: {"keep": ends[0], "tail": ends[1]}),
+        [(("trigger",), ()), (("solo",), ("quality", "a, b")), ((), ())]
+    ).map(
+        lambda ends: {"keep": ends[0], "tail": ends[1], "prefix": ('"a" (b)',), "suffix": ends[0]}
+    ),
     AdapterSection: st.sampled_from([("lora", 0), ("locon", 4), ("dora", 0), ("lokr", 2)]).map(
         lambda pair: {"kind": pair[0], "conv_dim": pair[1]}
     ),

@@ -16,7 +16,16 @@ from prep.edits.edit import Wanted, edit
 from prep.probabilities import index_path, labels_path
 from prep.seals import Drop, drops_of, read_seal
 from schemas.files import write_json, write_text
-from schemas.tables import CAPTIONS, GROUPS, IMPORTED, MEMBERS, POSTS, PROBABILITIES, TWINS
+from schemas.tables import (
+    CAPTIONS,
+    GROUPS,
+    IMPORTED,
+    MEMBERS,
+    POSTS,
+    PROBABILITIES,
+    SITE_TAGS,
+    TWINS,
+)
 
 CSV = "tag_id,name,category,count\n1,hat,0,9\n2,long_hair,0,9\n3,azusa_(x),4,9\n"
 A, B, C, D = (letter * 32 for letter in "abcd")
@@ -235,6 +244,76 @@ def test_the_year_is_that_of_the_post_and_words_are_as_they_were_typed(root: Pat
     year = row["tags"][0]
     assert (year["tag"], year["category"], year["source"]) == ("oldest", "year", "rule")
     assert year["rules"] == ["year"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        (
+            ["caption.rename={ hat = 'Solo', belt = 'gold belt' }"],
+            ['rename calls "hat" "Solo", which is a tag of its own with its own meaning;'
+             ' a word that is none, such as "aav", is free for it'],
+        ),
+        (["caption.rename={ hat = 'solo' }", "caption.rules=['source','render']"], []),
+        (["caption.rename={ hat = 'long hair' }"], []),
+        (["caption.render.keep=['belts', 'trigger', 'belt', 'Lav']", "caption.trigger='lav'"],
+         ['render.keep names "belts", which no image has; did you mean "belt"?']),
+        (["caption.render.tail=['hat', 'cap']", "caption.rename={ hat = 'cap' }"],
+         ['render.tail names "hat", which rename calls "cap" by then']),
+    ],
+)  # fmt: skip
+def test_names_that_do_nothing_or_mean_something_else_are_told(
+    root: Path, told: Callable[[], list[str]], changes: list[str], sentences: list[str]
+) -> None:
+    captions(root, *changes)
+    assert told() == [f"caption: {sentence}" for sentence in sentences]
+
+
+def test_a_name_that_the_site_or_a_tagger_knows_is_told(
+    root: Path, told: Callable[[], list[str]]
+) -> None:
+    tagged(root)
+    dataset = Dataset.open(root)
+    site = {"site": dataset.recipe.fetch.site, "category": None, "implies": [], "asked": 0}
+    aliases = {**site, "name": "headgear", "alias_of": "hat"}
+    SITE_TAGS.write(dataset.path_of(SITE_TAGS), rows(SITE_TAGS, aliases))
+    captions(root, "caption.rename={ belt = 'long hair', headgear = 'hat', solo = 'headgear' }")
+    free = 'a tag of its own with its own meaning; a word that is none, such as "aav", is free'
+    assert told() == [
+        f'caption: rename calls "belt" "long hair", which is {free} for it',
+        f'caption: rename calls "solo" "headgear", which is {free} for it',
+    ]
+    captions(root, "caption.render.tail=['headgear']")
+    assert told() == ['caption: render.tail names "headgear", which the site now calls "hat"']
+
+
+def test_single_tags_have_fixed_places_and_words_stand_at_both_ends(root: Path) -> None:
+    tagged(root)
+    render = "caption.render={ keep = ['trigger', 'Hat'], tail = ['hat ornament', 'azusa (x)'],"
+    fixed = " prefix = ['my_Style', 'belt'], suffix = ['the End'] }"
+    assert captions(root, "caption.trigger=azusa", render + fixed) == {
+        A: "my_Style, belt, azusa, hat, long hair, the End",
+        C: "my_Style, belt, azusa, hat, azusa (x), the End",
+        D: "my_Style, belt, hat, solo, long hair, the End",
+    }
+    table = Dataset.open(root).table(CAPTIONS).to_pylist()
+    assert {row["md5"]: [tag["part"] for tag in row["tags"]] for row in table} == {
+        A: ["head"] * 4 + ["flex", "tail"],
+        C: ["head"] * 4 + ["tail", "tail"],
+        D: ["head"] * 2 + ["flex"] * 3 + ["tail"],
+    }
+    assert table[0]["tags"][0] == {
+        "tag": "my_style", "text": "my_Style", "category": "general", "source": "rule",
+        "part": "head", "rules": ["render"],
+    }  # fmt: skip
+
+
+def test_what_a_person_wrote_word_for_word_gets_no_prefix(root: Path) -> None:
+    captions(root)
+    edit(root, "solo", Wanted(caption="alone, hat"), command="edit")
+    assert captions(root, "caption.render.prefix=['my style']") == {
+        A: "my style, hat, belt", C: "my style, azusa (x), hat", D: "alone, hat"
+    }  # fmt: skip
 
 
 def test_lower_thresholds_need_no_tagger(root: Path) -> None:

@@ -28,6 +28,7 @@ class Tag:
     category: str
     sources: set[str]
     rules: list[str] = field(default_factory=list)
+    part: str = ""
 
 
 @dataclass
@@ -113,7 +114,13 @@ def expected(picture: Picture, recipe: CaptionsSection, found: list[str]) -> lis
                 tags.sort(
                     key=lambda t: places.index(t.category) if t.category in places else len(places)
                 )
-    return tags
+    prefix, suffix = recipe.render.prefix, recipe.render.suffix
+    gone = [plain(word) for word in (*prefix, *suffix)]
+    first, last = (
+        [Tag(plain(word), "general", {"rule"}, ["render"], part) for word in words]
+        for words, part in ((prefix, "head"), (suffix, "tail"))
+    )
+    return [*first, *(tag for tag in tags if tag.name not in gone), *last]
 
 
 def source_of(tag: Tag) -> str:
@@ -123,7 +130,9 @@ def source_of(tag: Tag) -> str:
 
 
 def row_of(picture: Picture, recipe: CaptionsSection, found: list[str]) -> list[dict[str, Any]]:
-    parts = {"head": recipe.render.keep, "tail": recipe.render.tail}
+    parts = {
+        "head": list(map(plain, recipe.render.keep)), "tail": list(map(plain, recipe.render.tail))
+    }  # fmt: skip
     rows = []
     for tag in expected(picture, recipe, found):
         text = tag.name if tag.name == "^_^" else tag.name.replace("_", " ")
@@ -131,7 +140,9 @@ def row_of(picture: Picture, recipe: CaptionsSection, found: list[str]) -> list[
             text = text.replace("(", "\\(").replace(")", "\\)")
         row = {"tag": tag.name, "text": text, "category": tag.category, "source": source_of(tag)}
         fixed = [name for name, kinds in parts.items() if tag.category in kinds]
+        fixed = [name for name, kinds in parts.items() if tag.name in kinds] or fixed
         part = "flex" if picture.reg or not fixed else fixed[0]
+        part = tag.part or part
         rows.append({**row, "part": part, "rules": tag.rules})
     return [row for part in ("head", "flex", "tail") for row in rows if row["part"] == part]
 
@@ -208,8 +219,13 @@ others = typed | st.sampled_from(["lav", "Azusa"])
 def recipes(draw: st.DrawFn) -> CaptionsSection:
     middle = draw(st.lists(st.sampled_from(MIDDLE), unique=True))
     place = st.sampled_from(["trigger", "quality", "year", "rating", *SITE])
-    keep = draw(st.lists(st.sampled_from(["trigger", "quality", "character"])))
+    named = place | typed
+    keep = draw(st.lists(named))
+    kept = set(map(plain, keep))
     trigger = draw(st.sampled_from(["", "Azusa", "hat", "azusa (x)"]))
+    fixed = st.lists(others.filter(lambda word: plain(word) != plain(trigger)), unique_by=plain)
+    prefix = draw(fixed)
+    suffix = [word for word in draw(fixed) if plain(word) not in map(plain, prefix)]
     quality = st.dictionaries(
         st.sampled_from(["masterpiece", "best quality", "hat"]), st.integers(0, 60), max_size=3
     )
@@ -236,7 +252,9 @@ def recipes(draw: st.DrawFn) -> CaptionsSection:
             "render": {
                 "order": draw(st.lists(place, unique=True)),
                 "keep": keep,
-                "tail": draw(st.lists(place.filter(lambda kind: kind not in keep))),
+                "tail": draw(st.lists(named.filter(lambda name: plain(name) not in kept))),
+                "prefix": prefix,
+                "suffix": suffix,
                 "escape": draw(st.booleans()),
             },
         }
@@ -257,6 +275,19 @@ def test_any_rules_in_any_order_make_of_columns_what_they_make_of_lists(
 def test_a_category_is_not_fixed_at_both_ends() -> None:
     with pytest.raises(ValueError, match='"quality" is in keep and in tail: it stands in one'):
         RenderSection(keep=("quality",), tail=("quality",))
+    with pytest.raises(ValueError, match='"Red Hat" is in prefix and in suffix: it stands in one'):
+        RenderSection(prefix=("red_hat",), suffix=("Red Hat",))
+
+
+def test_a_category_that_is_misspelt_is_no_tag() -> None:
+    with pytest.raises(ValueError, match='"charcter" is no category: did you mean "character"'):
+        RenderSection(keep=("charcter",))
+
+
+@pytest.mark.parametrize("word", ["", " ", "masterpiece, best quality"])
+def test_prefix_is_word_by_word(word: str) -> None:
+    with pytest.raises(ValueError, match=f'"{word}" is not one word: write'):
+        RenderSection(prefix=(word,))
 
 
 def found(images: Images, tags: Tags, share: float, spare: tuple[str, ...] = ()) -> list[str]:
