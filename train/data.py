@@ -23,6 +23,7 @@ class Data:
     table: pa.Table
     sha256: str  # of the rows, whatever wrote the file
     weights: np.ndarray  # float32 [rows], of the loss
+    is_reg: np.ndarray  # bool [rows]
     repeats: np.ndarray  # int64 [rows]
     validation: np.ndarray  # bool [rows]
 
@@ -64,7 +65,7 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
             f'data {path}: a tag stands in the part "{min(map(str, strange))}";'
             " it can be head, flex or tail"
         )
-    is_reg = table.column("is_reg").to_numpy()
+    is_reg = table.column("is_reg").to_numpy().astype(bool)
     weights = table.column("weight").to_numpy().astype(np.float32)
     groups = table.column("group")
     named = pc.equal(table.column("split"), "validation")
@@ -80,6 +81,7 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
         table=table,
         sha256=_sha256(table),
         weights=np.where(is_reg, weights * np.float32(recipe.loss.prior_weight), weights),
+        is_reg=is_reg,
         repeats=table.column("repeats").to_numpy().astype(np.int64),
         validation=validation,
     )

@@ -103,6 +103,7 @@ def batch_losses(
         ids=ready.tokens.stacked(captions),
         weights=torch.from_numpy(ready.data.weights[batch.rows]),
         sizes=ready.sizes[batch.rows],
+        prior=torch.from_numpy(ready.data.is_reg[batch.rows] & (loss.prior == "model")),
     )
 
 
@@ -141,11 +142,13 @@ def losses_at(
     weights: torch.Tensor,
     sizes: torch.Tensor,
     perturbation: torch.Tensor | None = None,
+    prior: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the weighted losses [n].
 
     x0: scaled latents, like noise and perturbation [n,c,h,w]. timesteps, weights: [n].
-    ids: [n, chunks, 77]. sizes: [n, 6], see conditioning.true_sizes.
+    ids: [n, chunks, 77]. sizes: [n, 6], see conditioning.true_sizes. prior: bool [n], where the
+    target is what the models predict without the adapter.
     """
     section, device = ready.recipe.model, ready.device
     x0, noise, timesteps = x0.to(device), noise.to(device), timesteps.to(device)
@@ -156,9 +159,14 @@ def losses_at(
         seen = noise if perturbation is None else noise + perturbation.to(device)
         noisy = add_noise(x0, seen, abar)
         predicted = predict(ready.unet, noisy, timesteps, encoded, sizes.to(device))
+        wanted = target(x0, noise, abar, section.prediction)
+        if prior is not None and prior.any():
+            rows, wanted = prior.to(device), wanted.clone()
+            parts = (noisy[rows], timesteps[rows], ids.to(device)[rows], sizes.to(device)[rows])
+            wanted[rows] = _without_adapter(ready, *parts).to(wanted.dtype)
     return sample_losses(
         predicted,
-        target(x0, noise, abar, section.prediction),
+        wanted,
         abar,
         timesteps,
         weights.to(device),
@@ -166,3 +174,13 @@ def losses_at(
         section.prediction,
         len(ready.abar),
     )
+
+
+@torch.no_grad()
+def _without_adapter(
+    ready: Setup, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
+) -> torch.Tensor:
+    """Return what the models predict of x_t [n,c,h,w] without the adapter, text encoder's too."""
+    with ready.adapter.off():
+        encoded = encode(ready.text_encoders, ids, ready.recipe.model.clip_skip)
+        return predict(ready.unet, noisy, t, encoded, sizes)

@@ -216,6 +216,8 @@ class LossSection(Section):
     """more noise in what the U-Net sees than it is to find; 0.1 is usual"""
     timesteps: tuple[int, int] = (0, 1000)
     """train on timesteps from the first to below the second"""
+    prior: Literal["image", "model"] = "image"
+    """what regularization images teach: themselves, or "model": what the frozen model predicts"""
     prior_weight: float = Field(1.0, ge=0)
     """the loss of regularization images is multiplied by this"""
     skip_nonfinite: int = Field(10, ge=0)

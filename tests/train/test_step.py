@@ -194,6 +194,41 @@ def test_regularization_images_weigh_what_the_recipe_says(dataset: Path, recipe:
     assert losses[0.25] == pytest.approx(0.25 * losses[1.0])
 
 
+def test_a_prior_of_the_model_is_its_own_prediction_without_the_adapter(
+    dataset: Path, recipe: Make
+) -> None:
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    run = ready(recipe(loss={"prior": "model"}, steps={"batch": 1}), dataset)
+    row = int(np.flatnonzero(run.data.is_reg)[0])
+    number = next(n for n in range(99) if row in run.batches[n].rows)
+    assert float(batch_losses(run, run.batches[number], 0).detach()) == 0.0  # nothing learnt yet
+    wake(run)
+    assert float(batch_losses(run, run.batches[number], 0).detach()) > 0.0
+    torch.manual_seed(0)
+    x0, noise, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor([20, 870])
+    texts = ["azusa, smile, hat", "1girl, blue eyes"]
+    ids = run.tokens.stacked([run.tokens.prompt(text) for text in texts])
+    found = losses_at(
+        *(run, x0),
+        **{"noise": noise, "timesteps": t, "ids": ids, "weights": torch.ones(2)},
+        sizes=torch.zeros(2, 6),
+        prior=torch.tensor([False, True]),
+    )
+    path = Path(run.recipe.model.path)
+    unet, text, _ = peft_twin(path, run)
+    frozen = UNet2DConditionModel.from_pretrained(path / "unet", low_cpu_mem_usage=False)
+    told = CLIPTextModel.from_pretrained(path / "text_encoder")
+    abar = run.abar[t].view(-1, 1, 1, 1)
+    noisy = abar.sqrt() * x0 + (1 - abar).sqrt() * noise
+    flat = ids[:, 0]
+    predicted = unet(noisy, t, text(flat).last_hidden_state).sample
+    wanted = frozen(noisy, t, told(flat).last_hidden_state).sample
+    wanted[0] = noise[0]
+    torch.testing.assert_close(found, (predicted - wanted).square().mean([1, 2, 3]))
+
+
 def test_bf16_computes_near_fp32_and_trains_fp32_weights(dataset: Path, recipe: Make) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
