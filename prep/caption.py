@@ -112,7 +112,7 @@ class Making:
             entries = []
         images = sources.images
         held = standing(entries, places_of(dataset, images), len(images))
-        names = sources.names.with_([*held.tagged.names, *_spellings(recipe)])
+        names = sources.names.with_([*held.tagged.names, *spellings(recipe)])
         rules = rules_of(recipe, fits.fitted(images, recipe), knowledge)
         return cls(recipe, replace(sources, names=names), rules, held, fits)
 
@@ -154,7 +154,7 @@ def captions_of(recipe: CaptionsSection, now: Now) -> pa.Table:
     for name, rule in now.later.items():
         tags = rule(tags, now.images, 1 << names.index(name))
     written = now.edited.as_written(tags)
-    return render(written, now.images, recipe.render, names, _spellings(recipe))
+    return render(written, now.images, recipe.render, names, spellings(recipe))
 
 
 def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
@@ -197,7 +197,7 @@ def _low(sources: Sources) -> list[Drop]:
     ]
 
 
-def _spellings(recipe: CaptionsSection) -> dict[str, str]:
+def spellings(recipe: CaptionsSection) -> dict[str, str]:
     """What the recipe's rules add, by canonical form, as the person spelt it."""
     fixed = (*recipe.render.prefix, *recipe.render.suffix)
     added = [recipe.rename.values(), fixed, *recipe.added().values()]

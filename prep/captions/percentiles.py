@@ -17,6 +17,7 @@ from schemas.tables import PERCENTILES, RATINGS
 
 ENOUGH = 100  # posts of a group; a rating with fewer is one group
 QUARTER = 3  # months
+LEAST = -(2**31)  # score that the table can hold
 _NAMES = (*RATINGS, "")  # the last: of posts without a rating
 
 
@@ -67,12 +68,14 @@ def fit(images: Images, settled: int, fitted: str) -> pa.Table:
         of_it = rating == one
         first = np.array(list(_starts(quarter[of_it])))
         starts[of_it] = first[np.searchsorted(first, quarter[of_it], side="right") - 1]
-    kinds, counts = np.unique(np.stack([rating, starts, score]), axis=1, return_counts=True)
+    key = (rating << 48) + (starts << 32) + (score - LEAST)  # one number is sorted much quicker
+    key, counts = np.unique(key, return_counts=True)
+    rating, starts, score = key >> 48, (key >> 32) & 0xFFFF, (key & 0xFFFFFFFF) + LEAST
     table = pa.table(
         {
-            "rating": pa.array(_NAMES).take(pa.array(kinds[0])),
-            "since": pa.array((kinds[1] * QUARTER).astype("M8[M]").astype("M8[D]")),
-            "score": pa.array(kinds[2].astype(np.int32)),
+            "rating": pa.array(_NAMES).take(pa.array(rating)),
+            "since": pa.array((starts * QUARTER).astype("M8[M]").astype("M8[D]")),
+            "score": pa.array(score.astype(np.int32)),
             "posts": pa.array(counts.astype(np.int32)),
             "fitted": pa.repeat(pa.scalar(fitted), len(counts)),
         }

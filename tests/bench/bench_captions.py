@@ -4,7 +4,7 @@
 
 The folder is written as `prep fetch`, `dedup` and `tag` leave it: posts with `--tags` tags each, of
 20,000 names as frequent as a site's (Zipf), and no pictures, which captions never open. With
-`--tagger` a tagger's probabilities lie beside them, 50 for each image. The recipe has ten rules.
+`--tagger` a tagger's probabilities lie beside them, 50 for each image. All rules are in the recipe.
 
 Every measurement is of a process of its own. Printed is one line of JSON: seconds by the clock and
 of CPU, and peak memory; and as the floor what it takes to read the posts' tags and to write the
@@ -46,8 +46,6 @@ taggers = ["tagger"]
 [caption]
 trigger = "azusa \\\\(blue archive\\\\)"
 drop = { categories = ["artist", "meta"], tags = ["tag_17"], patterns = ["*_999"] }
-rules = ["source", "aliases", "drop", "trigger", "collapse", "edits", "rename", "implied", \
-"quality", "order", "render"]
 
 [caption.collapse]
 tags = ["tag_3", "tag_5", "tag_8"]
@@ -56,11 +54,23 @@ tags = ["tag_3", "tag_5", "tag_8"]
 "tag 21" = "aav"
 
 [caption.quality]
-masterpiece = 60
-"best quality" = 18
-"high quality" = 6
+by = "percentile"
+masterpiece = 90
+"best quality" = 60
+"high quality" = 30
+
+[caption.year]
+newest = 2021
+recent = 2018
+oldest = 2005
+
+[caption.rating]
+g = "safe"
+e = "nsfw"
 
 [caption.render]
+prefix = ["drawn by many"]
+keep = ["trigger", "tag 4"]
 escape = true
 """
 
