@@ -19,6 +19,7 @@ import torch
 from schemas.errors import ModelError
 from schemas.files import fingerprint, write_bytes
 from schemas.recipes.train import AdapterKind, AdapterSection, ModelKind, TrainRecipe
+from train.checkpoint_file import SafetensorsFile
 
 DTYPES = {
     torch.float32: "F32",
@@ -89,17 +90,12 @@ def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -
 
 def read_adapter(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Return the tensors and the metadata of an adapter file. Raises ModelError."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            # a copy each: Windows cannot replace a file that is still mapped
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
-    except FileNotFoundError:
-        raise ModelError(f"adapter {path} is missing") from None
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"adapter {path} is no whole safetensors file: {error}") from None
+    if not path.is_file():
+        raise ModelError(f"adapter {path} is missing")
+    file = SafetensorsFile(path, f"adapter {path}")
+    # a copy each: Windows cannot replace a file that is still mapped
+    tensors = {name: tensor.clone() for name, tensor in file.read(file.shapes).items()}
+    return tensors, dict(file.metadata)
 
 
 def metadata_of(

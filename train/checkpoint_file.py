@@ -76,10 +76,15 @@ class SafetensorsFile:
 
     def read(self, names: Iterable[str]) -> "dict[str, torch.Tensor]":
         """Return these tensors, as they are stored."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(self.path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in names}
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in names}
+        except SafetensorError as error:
+            raise ModelError(
+                f"{self.name} is no safetensors file ({error}): get it again"
+            ) from None
 
     def sha256(self, names: Mapping[str, str]) -> str:
         """Return the hash over tensors' bytes; names: in this file -> as they are to be hashed."""

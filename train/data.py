@@ -66,6 +66,7 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
             " it can be head, flex or tail"
         )
     is_reg = table.column("is_reg").to_numpy().astype(bool)
+    _check_captions(recipe, table, path)
     weights = table.column("weight").to_numpy().astype(np.float32)
     groups = table.column("group")
     named = pc.equal(table.column("split"), "validation")
@@ -85,6 +86,17 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
         repeats=table.column("repeats").to_numpy().astype(np.int64),
         validation=validation,
     )
+
+
+def _check_captions(recipe: TrainRecipe, table: pa.Table, path: Path) -> None:
+    """Raise DatasetError where no image to train on has a caption, unless that is asked for."""
+    trained = table.filter(pc.invert(table.column("is_reg")))
+    tags = pc.sum(pc.list_value_length(trained.column("tags"))).as_py()
+    if trained.num_rows and not tags and recipe.caption.drop_caption < 1:
+        raise DatasetError(
+            f"data {path} holds no caption: `prep caption` and `prep manifest` write them; to train"
+            " without, set caption.drop_caption = 1.0"
+        )
 
 
 def _sha256(table: pa.Table) -> str:

@@ -63,8 +63,18 @@ class Model:
         return self.parts.unet()
 
     def vae(self) -> Any:
-        """Return the AutoencoderKL: fp32, frozen, on the CPU."""
-        return self.vae_source.load()
+        """Return the AutoencoderKL: fp32, frozen, on the CPU.
+
+        Raises ModelError where its weights are not finite: nor would any latent be.
+        """
+        vae = self.vae_source.load()
+        if not all(bool(weight.isfinite().all()) for weight in vae.parameters()):
+            key = "vae" if self.section.vae else "path"
+            raise ModelError(
+                f"model.{key} {self.section.vae or self.section.path} holds a VAE whose weights are"
+                " not finite: get it again, or name another in model.vae"
+            )
+        return vae
 
     def scheduler(self) -> Any:
         """Return the noise schedule that the recipe asks for, as diffusers' DDPMScheduler.

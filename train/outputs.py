@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from schemas.files import disk_error
 from schemas.tables import write_parquet
 from train.adapter_file import metadata_of, write_adapter
 from train.captions import COUNTED
@@ -27,7 +28,9 @@ class Log:
     def __init__(self, folder: RunFolder, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._file = folder.log.open("a", encoding="utf-8", newline="\n")
+        self._path = folder.log
+        # unbuffered: a line is on the disk when it is written, or known not to be
+        self._file = folder.log.open("ab", buffering=0)
         self._curves: Any = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     def __enter__(self) -> "Log":
@@ -61,8 +64,10 @@ class Log:
             self._curves.add_scalar(f"validation/{t}", loss, step)
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+        except OSError as error:
+            raise disk_error(error, self._path) or error from error
 
 
 def save_adapter(ready: Setup, path: Path, step: int, seconds: float) -> None:

@@ -18,7 +18,15 @@ from train.device import find_device
 from train.model import find_model
 from train.optimizer import make_optimizer
 from train.run_folder import RunFolder
-from train.setup import batches_of, check_sample, go_on_from, length, load_tokens, networks
+from train.setup import (
+    batches_of,
+    check_room,
+    check_sample,
+    go_on_from,
+    length,
+    load_tokens,
+    networks,
+)
 from train.text import CHUNK, Tokens
 
 LIMITS = (CHUNK, 2 * CHUNK, 3 * CHUNK)  # of a caption, in tokens
@@ -79,12 +87,14 @@ def plan(
     """Return what `train` would do with the same arguments; raises what it would raise."""
     check_sample(recipe)
     find_device(device)
-    RunFolder((root / recipe.out).resolve()).check(resume=resume, overwrite=overwrite)
+    folder = RunFolder((root / recipe.out).resolve())
+    folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
     _, text_encoders, adapter = networks(recipe, model)
     if recipe.adapter.start and not resume:
         go_on_from(recipe, root, adapter)
+    check_room(recipe, folder, adapter)
     make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     model.vae_source.settings()

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from schemas.errors import DatasetError, ModelError, RecipeError
+from schemas.errors import DatasetError, DiskError, ModelError, RecipeError
 from schemas.files import write_bytes, write_json, write_text
 from schemas.recipes.train import TrainRecipe
 from schemas.recipes.write import to_toml
@@ -115,6 +115,20 @@ class RunFolder:
             raise DatasetError(
                 f"{self.path} holds {kind}: {way}--overwrite throws it away and starts anew,"
                 " another `out` keeps both"
+            )
+
+    def check_room(self, weights: int, averages: int) -> None:
+        """Raise DiskError where the disk cannot hold two states, one written beside the other.
+
+        weights: how many numbers are trained, for which most optimizers keep two more. averages:
+        numbers of the moving average.
+        """
+        there = next(place for place in (self.path, *self.path.parents) if place.exists())
+        free, needed = shutil.disk_usage(there).free, 2 * 4 * (3 * weights + averages)
+        if free < needed:
+            raise DiskError(
+                f"{self.path} needs about {needed / 1e6:,.1f} MB for the states of the run and"
+                f" {free / 1e6:,.1f} MB are free: free some, or name a folder elsewhere in `out`"
             )
 
     def begin(self, recipe: TrainRecipe) -> None:

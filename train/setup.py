@@ -92,6 +92,7 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     unet, text_encoders, adapter = networks(recipe, model)
     if recipe.adapter.start and not resume:
         go_on_from(recipe, root, adapter)
+    check_room(recipe, folder, adapter)
     optimizer = make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     _tell_cut_prompts(recipe, tokens)
@@ -168,6 +169,12 @@ def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], A
             keep_as_fp8(layer)
     adapter = attach_adapter(model.architecture, unet, text_encoders, recipe.adapter, recipe.seed)
     return unet, text_encoders, adapter
+
+
+def check_room(recipe: TrainRecipe, folder: RunFolder, adapter: Adapter) -> None:
+    """Raise DiskError where the disk cannot hold the run's states."""
+    weights = sum(weight.numel() for weight in adapter.parameters())
+    folder.check_room(weights, weights if recipe.optimizer.ema else 0)
 
 
 def go_on_from(recipe: TrainRecipe, root: Path, adapter: Adapter) -> None:

@@ -1,12 +1,20 @@
 """Bad recipes and broken inputs: the whole sentence, the exit status, and no file left behind."""
 
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from schemas.command import run
+from schemas.recipes.load import load_train
 from schemas.recipes.train import AdapterSection, TrainRecipe
 from schemas.recipes.write import to_toml
 from train.cli import app
@@ -233,4 +241,224 @@ def test_a_manifest_that_lacks_a_column(
     assert refused(file, capsys) == (
         1,
         f'{path}: table manifest has no column "tags": make it again with this version of kiroku',
+    )
+
+
+Write = Callable[[Path, list[dict[str, Any]]], None]
+
+
+def test_a_manifest_without_an_image(
+    file: Path, capsys: pytest.CaptureFixture[str], write_manifest: Write
+) -> None:
+    write_manifest(file.parent, [])
+    assert refused(file, capsys) == (
+        2,
+        f"data {file.parent / 'manifest.parquet'} holds no image: look at `prep status` for what"
+        " dropped them",
+    )
+
+
+def test_images_that_are_all_held_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(file, capsys, "--set", "validate.share=0.99") == (
+        2,
+        f"data {file.parent / 'manifest.parquet'} holds no image to train on: all 6 are held out"
+        " for validation or for regularization",
+    )
+
+
+def test_captions_that_are_all_missing(
+    file: Path, capsys: pytest.CaptureFixture[str], write_manifest: Write
+) -> None:
+    rows = pq.read_table(file.parent / "manifest.parquet").to_pylist()
+    bare = [row if row["is_reg"] else row | {"tags": [], "caption": ""} for row in rows]
+    write_manifest(file.parent, bare)
+    assert refused(file, capsys) == (
+        2,
+        f"data {file.parent / 'manifest.parquet'} holds no caption: `prep caption` and `prep"
+        " manifest` write them; to train without, set caption.drop_caption = 1.0",
+    )
+
+
+def test_a_manifest_that_is_damaged(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = file.parent / "manifest.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    status, said = refused(file, capsys)
+    assert status == 1
+    assert said == f"{path} is no parquet file: remove it and run its stage again"
+
+
+def test_a_vae_whose_latents_would_be_nan(
+    file: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "vae"
+    shutil.copytree(model / "vae", broken)
+    weights = next(broken.glob("*.safetensors"))
+    tensors = load_file(weights)
+    tensors["encoder.conv_in.weight"][0] = float("nan")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert refused(file, capsys, "--set", f"model.vae={broken}") == (
+        1,
+        f"model.vae {broken} holds a VAE whose weights are not finite: get it again, or name"
+        " another in model.vae",
+    )
+
+
+def test_a_rank_above_the_layers_size(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(file, capsys, "--set", "adapter.dim=4096", "--set", "adapter.blocks=TE") == (
+        2,
+        "adapter.dim = 4096 is above the size of"
+        " lora_te_text_model_encoder_layers_0_self_attn_k_proj, 128: a change of that weight has no"
+        " higher rank than 128",
+    )
+
+
+@pytest.fixture
+def started(tmp_path: Path, file: Path) -> Path:
+    """An adapter of rank 2 where the recipe has 4, in the middle block alone."""
+    from train.adapter_file import write_adapter
+    from train.adapters.adapter import attach_adapter
+    from train.blocks import SD15
+    from train.model import find_model
+
+    section = AdapterSection(dim=2, alpha=1.0, blocks="M00")
+    model = find_model(load_train(file).model, file.parent)
+    adapter = attach_adapter(SD15, model.unet(), model.text_encoders(), section, 0)
+    write_adapter(tmp_path / "before.safetensors", adapter.tensors(), {}, "fp32")
+    return tmp_path / "before.safetensors"
+
+
+@pytest.mark.parametrize("what", ["missing", "cut", "no safetensors", "other rank", "other blocks"])
+def test_an_adapter_to_start_from_that_does_not_fit(
+    file: Path, started: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    size = started.stat().st_size
+    words = ["--set", f"adapter.start={started}"]
+    if what == "missing":
+        started.unlink()
+        sentence = f"adapter {started} is missing"
+    elif what == "cut":
+        started.write_bytes(started.read_bytes()[: size // 2])
+        sentence = (
+            f"adapter {started} is cut off: it has {size // 2:,} of {size:,} bytes; get it again"
+        )
+    elif what == "no safetensors":
+        started.write_text("404: Not Found", encoding="utf-8")
+        sentence = f"adapter {started} is no safetensors file (its header is cut): get it again"
+    elif what == "other rank":
+        words += ["--set", "adapter.blocks=M00"]
+        name = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"
+        sentence = f"adapter.start: {started}: {name} is [2, 64, 1, 1], not [4, 64, 1, 1]"
+    else:
+        name = "lora_te_text_model_encoder_layers_0_mlp_fc1.alpha"
+        sentence = f"adapter.start: {started} lacks {name}: it is another kind of adapter"
+    assert refused(file, capsys, *words) == (1, sentence)
+
+
+@pytest.mark.parametrize("what", ["missing", "no model", "cut", "text"])
+def test_a_model_that_is_none(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    if what == "missing":
+        sentence = (
+            f"model.path {path} is missing: give a .safetensors or .ckpt file, a diffusers folder,"
+            " or a Hub id (owner/name)"
+        )
+    elif what == "no model":
+        save_file({"a": torch.zeros(3)}, path)
+        sentence = (
+            f"model.path {path} is no SD1.5 or SDXL checkpoint: none of its 1 tensors is one of"
+            " theirs"
+        )
+    elif what == "cut":
+        save_file({"a": torch.zeros(300)}, path)
+        path.write_bytes(path.read_bytes()[:200])
+        sentence = f"model.path {path} is cut off: it has 200 of 1,272 bytes; get it again"
+    else:
+        path.write_text("version https://git-lfs.github.com/spec/v1", encoding="utf-8")
+        sentence = f"model.path {path} is no safetensors file (its header is cut): get it again"
+    assert refused(file, capsys, "--set", f"model.path={path}") == (1, sentence)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(file.parent.rglob("*"))
+    assert run(app, [str(file), "--device", "cuda"]) == 1
+    assert capsys.readouterr().err == (
+        f"train: there is no CUDA device for torch {torch.__version__} (built for CUDA:"
+        f" {torch.version.cuda or 'none'}): install a CUDA build of torch"
+        " (https://pytorch.org/get-started/locally), or use --device cpu\n"
+    )
+    assert sorted(file.parent.rglob("*")) == before
+
+
+def test_ways_to_begin_that_exclude_each_other(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(file, capsys, "--resume", "--overwrite") == (
+        2,
+        "--resume goes on and --overwrite starts anew: give one of them",
+    )
+    assert refused(file, capsys, "--json") == (2, "--json prints a plan: give --dry-run with it")
+    folder = file.parent / "runs/first"
+    assert refused(file, capsys, "--resume") == (
+        2,
+        f"{folder} holds no state to resume: leave --resume out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "[model",
+            "not TOML: Expected ']' at the end of a table declaration (at end of document)",
+        ),
+        ("", '"model" must be given'),
+    ],
+)
+def test_a_recipe_file_that_is_none(
+    file: Path, capsys: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    file.write_text(text, encoding="utf-8")
+    assert refused(file, capsys) == (2, f"{file}: {sentence}")
+
+
+ON_A_DISK = """
+mount -t tmpfs -o size={size}k disk {disk} || exit 77
+cp -r {data}/. {disk}
+cd {disk} && find . | sort > {before}
+cd {tree} && "{python}" -m train {disk}/train.toml --device cpu
+status=$?
+cd {disk} && find . | sort | diff {before} - || exit 78
+exit $status
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a disk of the test's own")
+def test_a_disk_that_is_full(file: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = ON_A_DISK.format(
+        size=sum(-(-path.stat().st_size // 4096) * 4 for path in file.parent.rglob("*")) + 48,
+        disk=disk,
+        data=file.parent,
+        before=tmp_path / "before",
+        tree=Path(__file__).parents[2],
+        python=sys.executable,
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this Linux lets nobody but root mount a disk")
+    said = re.sub(r"[\d.,]+ MB", "SOME MB", done.stderr)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said == (
+        f"training on the CPU\ntrain: {disk}/runs/first needs about SOME MB for the states of the"
+        " run and SOME MB are free: free some, or name a folder elsewhere in `out`\n"
     )
