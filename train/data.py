@@ -1,6 +1,7 @@
 """The manifest as training sees it: rows in order, split, captions as tokens."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
         raise DatasetError(
             f"data {path} holds no image: look at `prep status` for what dropped them"
         )
+    table = _of_sets(table, recipe.sets, path)
     parts = pc.list_flatten(table.column("tags")).combine_chunks().field("part")
     if strange := set(pc.unique(parts).to_pylist()) - {"head", "flex", "tail"}:
         raise DataError(
@@ -97,6 +99,19 @@ def _check_captions(recipe: TrainRecipe, table: pa.Table, path: Path) -> None:
             f"data {path} holds no caption: `prep caption` and `prep manifest` write them; to train"
             " without, set caption.drop_caption = 1.0"
         )
+
+
+def _of_sets(table: pa.Table, names: Sequence[str], path: Path) -> pa.Table:
+    """The rows of these sets, of all where none is named."""
+    known = pc.unique(table.column("set")).to_pylist()
+    for name in names:
+        if name not in known:
+            raise DatasetError(
+                f'sets names "{name}", which data {path} does not hold: it holds {", ".join(known)}'
+            )
+    if not names:
+        return table
+    return table.filter(pc.is_in(table.column("set"), pa.array(names))).combine_chunks()
 
 
 def _sha256(table: pa.Table) -> str:

@@ -19,7 +19,7 @@ from train.outputs import Log, save_adapter, save_exposures
 from train.precision import autocast
 from train.run_folder import State, logged_losses, save_state, write_result
 from train.sample import draw_grid
-from train.setup import Setup, setup
+from train.setup import After, Setup, setup
 from train.step import train_step
 from train.stopping import stop_signals
 from train.unchanged import EARLY, tell_unchanged
@@ -39,6 +39,7 @@ class RunResult:
     loss: float  # mean over the last tenth of the steps
     validation_loss: float | None
     seconds: float
+    stop_asked: bool  # in the last step, when there was nothing left to stop
 
 
 def train(
@@ -48,15 +49,17 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    after: After | None = None,
 ) -> RunResult:
     """Train what `recipe` asks for; its paths start at `root`, the folder of the recipe.
 
     resume: go on from the run's last state. overwrite: throw away a run that is there already.
+    after: what went before on the same model, if anything.
     Ctrl-C and SIGTERM stop after the step in progress: the state is saved, then KeyboardInterrupt
     raised. Raises a KirokuError for whatever stands against it.
     """
     try:
-        ready = setup(recipe, root, resume=resume, overwrite=overwrite, device=device)
+        ready = setup(recipe, root, resume=resume, overwrite=overwrite, device=device, after=after)
         if ready.start is None:
             ready.folder.begin(recipe)
         progress = fit(ready)
@@ -82,6 +85,7 @@ class Progress:
     broken_in_a_row: int = 0
     validation_loss: float | None = None
     change: str = ""  # of the weights, as it was last measured
+    stop_asked: bool = False
 
     @property
     def seconds(self) -> float:
@@ -115,6 +119,7 @@ def fit(ready: Setup) -> Progress:
                     _sample(ready, progress, f"step {progress.step}")
         save(ready, progress)
         _validate(ready, progress, log)
+        progress.stop_asked = stop.asked
     tell_unchanged(ready, progress.marks)
     return progress
 
@@ -201,6 +206,7 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
         loss=sum(last) / len(last),
         validation_loss=progress.validation_loss,
         seconds=progress.seconds,
+        stop_asked=progress.stop_asked,
     )
     write_result(
         ready.folder, {k: str(v) if isinstance(v, Path) else v for k, v in asdict(result).items()}

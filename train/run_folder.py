@@ -187,13 +187,7 @@ def check_same(
     folder: RunFolder, state: State, recipe: TrainRecipe, manifest: str, model: str
 ) -> None:
     """Raise RecipeError, saying what changed, unless the state belongs to these inputs."""
-    before, now = _flat(state.recipe), _flat(recipe.model_dump(mode="json", by_alias=True))
-    changes = [
-        f"{key} was {json.dumps(before.get(key))}, now {json.dumps(now.get(key))}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and not {key, key.split(".")[0]}.intersection(WITHOUT_EFFECT)
-    ]
+    changes = changed_keys(state.recipe, recipe.model_dump(mode="json", by_alias=True))
     if state.manifest != manifest:
         changes.append("the manifest has changed")
     if state.model != model:
@@ -203,6 +197,17 @@ def check_same(
             f"{folder.path} cannot go on with other inputs ({'; '.join(changes)}): put them back,"
             " or name another folder in `out`"
         )
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what is told of each key that shapes the weights and differs between two recipes."""
+    old, new = _flat(before), _flat(now)
+    return [
+        f"{key} was {json.dumps(old.get(key))}, now {json.dumps(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+        and not {key, key.split(".")[0]}.intersection(WITHOUT_EFFECT)
+    ]
 
 
 def trim_log(folder: RunFolder, step: int) -> None:

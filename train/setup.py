@@ -1,7 +1,8 @@
 """What a run needs before its first step: models, adapter, data, latents, batches. All checked."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,20 @@ from train.optimizer import make_optimizer, restore
 from train.precision import COMPUTE, LossScale
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
 from train.sample import Painter
+from train.schedule import rate_factor
 from train.text import Tokens
 
 SDXL_SKIP = 2  # clip_skip as SDXL was trained with
 SHOWN = 3  # examples in a message
+
+
+@dataclass(frozen=True)
+class After:
+    """What a training goes on from that follows others on the same model."""
+
+    adapters: Sequence[Path] = ()  # merged into the model, in this order, before anything else
+    moments: Mapping[int, Any] = field(default_factory=dict)  # the optimizer's state, by weight
+    course: Callable[[int], float] | None = None  # of the rate by step, instead of the recipe's
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Setup:
     average: Average
     scale: LossScale
     start: State | None  # where to go on; None: from the beginning
+    course: Callable[[int], float]  # the part of the full learning rate at each step
 
     def batches_by(self, step: int) -> int:
         """Return how many batches the first `step` steps take."""
@@ -77,26 +89,35 @@ class Setup:
         )
 
 
-def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, device: str) -> Setup:
+def setup(
+    recipe: TrainRecipe,
+    root: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    after: After | None = None,
+) -> Setup:
     """Load and check everything; paths in the recipe start at `root`. No run folder is made yet.
 
     What is quick to find wrong is looked at first, the latents last. Raises RecipeError,
     DatasetError, DataError, ModelError or DeviceError.
     """
     check_sample(recipe)
+    after = after or After()
     target = find_device(device)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
-    unet, text_encoders, adapter = networks(recipe, model)
+    unet, text_encoders, adapter = networks(recipe, model, after.adapters)
     if recipe.adapter.start and not resume:
         go_on_from(recipe, root, adapter)
     check_room(recipe, folder, adapter)
     optimizer = make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     _tell_cut_prompts(recipe, tokens)
-    model_sha256 = model.sha256()
+    model_sha256 = _hash_with(model.sha256(), after.adapters)
     start = load_state(folder) if resume else None
     if start is not None:
         check_same(folder, start, recipe, data.sha256, model_sha256)
@@ -116,6 +137,9 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
     _place(recipe, target, unet, text_encoders, adapter)
     average = Average(list(adapter.parameters()), recipe.optimizer.ema)
     scale = LossScale(recipe.steps.precision, target)
+    if start is None and after.moments:
+        groups = optimizer.state_dict()["param_groups"]
+        restore(optimizer, {"state": after.moments, "param_groups": groups}, target)
     if start is not None:
         adapter.load(start.adapter, str(folder.state))
         restore(optimizer, start.optimizer, target)
@@ -146,11 +170,17 @@ def setup(recipe: TrainRecipe, root: Path, *, resume: bool, overwrite: bool, dev
         average=average,
         scale=scale,
         start=start,
+        course=after.course or (lambda step: rate_factor(step, steps, recipe.optimizer)),
     )
 
 
-def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], Adapter]:
-    """Return the U-Net and the text encoders, and the adapter beside their modules."""
+def networks(
+    recipe: TrainRecipe, model: Model, merged: Sequence[Path] = ()
+) -> tuple[Any, tuple[Any, ...], Adapter]:
+    """Return the U-Net and the text encoders, and the adapter beside their modules.
+
+    merged: adapters of the recipe's kind that are added to the weights first, in fp32.
+    """
     skip = recipe.model.clip_skip
     if model.kind == "sdxl" and skip != SDXL_SKIP:
         raise RecipeError(
@@ -164,6 +194,12 @@ def networks(recipe: TrainRecipe, model: Model) -> tuple[Any, tuple[Any, ...], A
             f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
         )
     unet = model.unet()
+    for path in merged:
+        earlier = attach_adapter(
+            model.architecture, unet, text_encoders, recipe.adapter, recipe.seed
+        )
+        earlier.load(read_adapter(path)[0], str(path))
+        earlier.merge()
     if recipe.model.storage == "fp8":
         for _, layer in big_layers(unet, text_encoders):
             keep_as_fp8(layer)
@@ -175,6 +211,14 @@ def check_room(recipe: TrainRecipe, folder: RunFolder, adapter: Adapter) -> None
     """Raise DiskError where the disk cannot hold the run's states."""
     weights = sum(weight.numel() for weight in adapter.parameters())
     folder.check_room(weights, weights if recipe.optimizer.ema else 0)
+
+
+def _hash_with(model_sha256: str, merged: Sequence[Path]) -> str:
+    """The hash of the model with these adapters in it, by the bytes of their tensors."""
+    if not merged:
+        return model_sha256
+    parts = [read_adapter(path)[1].get("sshs_model_hash", "") for path in merged]
+    return hashlib.sha256(" ".join([model_sha256, *parts]).encode()).hexdigest()
 
 
 def go_on_from(recipe: TrainRecipe, root: Path, adapter: Adapter) -> None:

@@ -20,7 +20,6 @@ from train.loss import sample_losses
 from train.nonfinite import NotFinite, gradient_not_finite, loss_not_finite
 from train.optimizer import set_rate
 from train.precision import autocast
-from train.schedule import rate_factor
 from train.setup import Setup
 from train.text import encode
 
@@ -60,7 +59,7 @@ def train_step(ready: Setup, step: int, counts: np.ndarray) -> Step:
     # the one wait of a step
     *parts, length = torch.stack([*sums, norm.to(sums[0].device)]).tolist()
     loss = sum(parts) / images
-    rate = set_rate(ready.optimizer, rate_factor(step, ready.steps, options))
+    rate = set_rate(ready.optimizer, ready.course(step))
     taken, broken = False, None
     if not math.isfinite(loss):
         broken = loss_not_finite(ready, step, batches, partial(batch_losses, ready, step=step))

@@ -285,11 +285,47 @@ class ValidateSection(Section):
         return self
 
 
+class FinishSection(Section):
+    """The last cycles of a ReLoRA training, on a small set picked by hand."""
+
+    set: str
+    """which set of the manifest; the cycles before do not see it"""
+    times: int = Field(1, ge=1)
+    """cycles on it"""
+    steps: int = Field(500, ge=1)
+    """optimizer steps of each"""
+
+
+class ReloraSection(Section):
+    """Training in cycles, each adapter merged into the model before the next; `train relora`."""
+
+    cycles: int = Field(3, ge=1)
+    """how many, before those of finish"""
+    steps: int = Field(4000, ge=1)
+    """optimizer steps of each cycle; steps.total and epochs count only for plain training"""
+    warm_start: int = Field(0, ge=0)
+    """steps of the first cycle; 0: as many as the others"""
+    curve: Literal["cycle", "whole"] = "cycle"
+    """the schedule goes anew in each cycle, or once over the whole, falling to 0 at each restart"""
+    lr_factor: float = Field(0.5, gt=0)
+    """curve = "cycle": each cycle's rate is that of the one before times this"""
+    warmup: int = Field(10, ge=0)
+    """steps over which the rate climbs from 0 after each restart"""
+    reset: Literal["zero", "prune"] = "zero"
+    """what the optimizer remembers: nothing, or the largest part of its moments"""
+    keep: float = Field(0.1, gt=0, lt=1)
+    """reset = "prune": the part of each moment that stays"""
+    finish: FinishSection | None = None
+    """{ set = "finish", times = 2, steps = 500 }: at the end, on that set alone"""
+
+
 class TrainRecipe(Section):
     """train.toml: model, geometry, adapter, optimizer, samples."""
 
     data: str = "manifest.parquet"
     """the manifest to train from"""
+    sets: tuple[str, ...] = ()
+    """its sets to train on; empty: all"""
     out: str = "runs/first"
     """the run's folder"""
     seed: int = 42
@@ -304,3 +340,4 @@ class TrainRecipe(Section):
     save: SaveSection = SaveSection()
     sample: SampleSection = SampleSection()
     validation: ValidateSection = Field(ValidateSection(), alias="validate")
+    relora: ReloraSection = ReloraSection()

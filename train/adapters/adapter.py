@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from schemas.errors import ModelError, RecipeError
 from schemas.recipes.train import AdapterKind, AdapterSection
@@ -33,6 +34,7 @@ class Adapter(nn.Module):
         self.architecture = architecture
         self.layers = nn.ModuleDict()
         self._factors: dict[str, float] = {}
+        self._beside: dict[str, tuple[Base, RemovableHandle]] = {}
         self._strength = 1.0
         self.eval()
 
@@ -47,7 +49,16 @@ class Adapter(nn.Module):
             change = layer.change(module, inputs[0], output)
             return torch.add(output, change.to(output.dtype), alpha=self._strength)
 
-        base.register_forward_hook(add)
+        self._beside[name] = base, base.register_forward_hook(add)
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Add the change to the models' own weights, which are fp32, and let go of the models."""
+        for name, layer in self._parts().items():
+            base, hook = self._beside.pop(name)
+            assert base.weight.dtype == torch.float32
+            base.weight.add_(layer.delta(base.weight))
+            hook.remove()
 
     @contextmanager
     def at(self, strength: float) -> Iterator[None]:

@@ -86,6 +86,56 @@ def train(
 
 
 @app.command
+def relora(
+    recipe: Path = Path("train.toml"),
+    /,
+    *,
+    resume: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    overwrite: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    changes: Annotated[
+        tuple[str, ...], Parameter(name="--set", negative=(), show_default=False)
+    ] = (),
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+) -> None:
+    """Train in cycles, each adapter merged into the model before the next: [relora] of the recipe.
+
+    What all cycles add up to has a higher rank than one of them. Each is a run of its own in the
+    run's folder; ctrl-C stops after the step in progress, and --resume goes on from there.
+
+    Parameters
+    ----------
+    recipe
+        The recipe file; its paths start at its folder.
+    resume
+        Go on with cycles that were stopped.
+    overwrite
+        Throw away the cycles that are there and start anew.
+    changes
+        Change one key of the recipe: --set relora.cycles=5. May be given several times.
+    device
+        Where to train; auto takes a CUDA device where there is one.
+    dry_run
+        Check everything, list the cycles, and print the plan of the first. Nothing is written.
+    """
+    from schemas.recipes.load import load_train
+    from train import relora as cycles
+
+    asked, root = load_train(recipe, changes), recipe.parent
+    if dry_run:
+        from train.cli import show
+        from train.preflight import plan
+
+        planned = cycles.plan(asked, root, resume=resume, overwrite=overwrite)
+        show.cycles(planned)
+        show.plan(plan(planned[0].recipe, root, device=device))
+        return
+    result = cycles.relora(asked, root, resume=resume, overwrite=overwrite, device=device)
+    for cycle in result.cycles:
+        print(cycle.adapter)
+
+
+@app.command
 def evaluate(
     run: Path,
     /,

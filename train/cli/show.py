@@ -1,6 +1,7 @@
 """What a plan and `train evaluate` look like, for people."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.table import Table
 from train.evaluate import CheckpointResult, Evaluation
 from train.preflight import Plan
 from train.read_back import Figures
+from train.relora import Cycle
 
 WEAKEST = 8  # tags that are shown
 SHOWN = 10  # problems
@@ -39,6 +41,17 @@ def plan(found: Plan) -> None:
         console.print(problem, markup=False, soft_wrap=True)
     if more := len(found.problems[SHOWN:]):
         console.print(f"and {more} more: --json lists them")
+
+
+def cycles(planned: Sequence[Cycle]) -> None:
+    """Print the cycles of a ReLoRA training, with the rate that each begins at."""
+    table = _table("cycle", "sets", "steps", "rate")
+    for cycle in planned:
+        sets, rate = ", ".join(cycle.recipe.sets) or "all", cycle.recipe.optimizer.lr
+        table.add_row(cycle.name, sets, str(cycle.steps), f"{rate:g}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print()
 
 
 def evaluation(found: Evaluation, folder: Path) -> None:
