@@ -11,7 +11,7 @@ from prep.caption_fits import Fits
 from prep.caption_sources import Sources
 from prep.captions.columns import Images, Tags
 from prep.captions.knowledge import Knowledge
-from prep.captions.render import render
+from prep.captions.render import Sentences, render
 from prep.captions.rules import Rule, rules_of
 from prep.dataset import Dataset
 from prep.edits import conflicts, journal
@@ -82,6 +82,7 @@ class Now:
     images: Images
     edited: Edited
     later: Mapping[str, Rule]
+    sentences: Sentences
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class Making:
             if name in self.rules:
                 tags = self.rules[name](tags, images, 1 << names.index(name))
         later = {name: self.rules[name] for name in names[place:] if name in self.rules}
-        return Now(images, edited(tags, self.standing.part(start, stop), 1 << place), later)
+        after = edited(tags, self.standing.part(start, stop), 1 << place)
+        return Now(images, after, later, self.sources.sentences(start, stop))
 
     def remaining(self, found: list[Conflicts]) -> Iterator[pa.Table]:
         """Yield the captions of the images that no edit excludes, block by block.
@@ -154,7 +156,8 @@ def captions_of(recipe: CaptionsSection, now: Now) -> pa.Table:
     for name, rule in now.later.items():
         tags = rule(tags, now.images, 1 << names.index(name))
     written = now.edited.as_written(tags)
-    return render(written, now.images, recipe.render, names, spellings(recipe))
+    said = now.sentences
+    return render(written, now.images, recipe.render, names, spellings(recipe), said)
 
 
 def before_rules(dataset: Dataset) -> tuple[Images, Tags]:

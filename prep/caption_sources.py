@@ -16,6 +16,7 @@ from prep.captions.columns import NO_DAY, Bools, Images, Ints, Names, Tags
 from prep.captions.combined import Read, names_of
 from prep.captions.knowledge import Knowledge
 from prep.captions.post_tags import COLUMNS, PostTags
+from prep.captions.render import Sentences
 from prep.captions.rules import Aliases
 from prep.dataset import Dataset
 from prep.probabilities import keys_of, reads_of
@@ -85,6 +86,14 @@ class Sources:
         """Return all tags that posts and imports have or taggers know, canonical."""
         imported = self.imported["tags"].combine_chunks().flatten().unique()
         return {*self.posts.names, *imported.to_pylist(), *names_of(self.reads)}
+
+    def sentences(self, start: int, stop: int) -> Sentences:
+        """Return what stood beside the images from `start` to before `stop`, which begin at 0."""
+        image, text = self.imported_at, self.imported["sentence"]
+        told = (image >= start) & (image < stop) & np.asarray(pc.not_equal(text, ""))
+        rows = np.flatnonzero(told)
+        rows = rows[np.argsort(image[rows], kind="stable")]
+        return Sentences(image[rows] - start, text.take(pa.array(rows)).combine_chunks())
 
     def both(self, start: int, stop: int) -> Tags:
         """Return all that booru and taggers say of the images from `start` to before `stop`."""

@@ -27,6 +27,7 @@ HIDDEN = (
     *("tag.top", "caption.rules", "caption.collapse.into", "caption.quality.by"),
     *("caption.quality.settle", "caption.rating.g", "caption.rating.s", "caption.rating.q"),
     *("caption.rating.e", "caption.render.prefix", "caption.render.suffix"),
+    "caption.render.sentence",
     *("model.kind", "model.zero_terminal_snr"),
 )
 HEADS = {

@@ -8,6 +8,7 @@ import re
 
 CATEGORIES = ("general", "artist", "copyright", "character", "meta")  # the site's own
 MADE = ("trigger", "quality", "rating", "year")  # those that rules add
+SENTENCE = "sentence"  # no tag: what was said beside an imported picture
 
 # Faces are pictures, not words: the names whose underscore stays when others become spaces, in all
 # programs that write tags so. (A rule by length would miss four of them.)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.tags import CATEGORIES, MADE
+from schemas.tags import CATEGORIES, MADE, SENTENCE
 
-KINDS = (*CATEGORIES, *MADE)  # a tag's category is its place here
+KINDS = (*CATEGORIES, *MADE, SENTENCE)  # a tag's category is its place here
 BOORU, TAGGER, RULE, PERSON = 1, 2, 4, 8  # where a tag came from; bits, as two may agree
 
 NO_DAY = -1  # of what has no post: none is so old

@@ -1,20 +1,44 @@
 """Columns of tags to rows of the table of captions: text, parts, sources, rules."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import BOORU, KINDS, PERSON, RULE, TAGGER, Images, Ints, Names, Tags
+from prep.captions.columns import (
+    BOORU,
+    KINDS,
+    PERSON,
+    RULE,
+    TAGGER,
+    Images,
+    Ints,
+    Names,
+    Tags,
+    joined,
+    made,
+)
 from schemas.recipes.prep import RenderSection
 from schemas.tables import CAPTION_TAG, CAPTIONS, PARTS
-from schemas.tags import escaped, rendered
+from schemas.tags import SENTENCE, escaped, rendered
 
 SOURCES = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both", RULE: "rule", PERSON: "person"}
 SEPARATOR = ", "
+PART_OF_SENTENCE = {"before": "head", "after": "tail"}
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What was said beside imported pictures, one element each."""
+
+    image: Ints
+    text: pa.Array
+
+
+NO_SENTENCES = Sentences(np.zeros(0, np.int64), pa.array([], pa.string()))
 
 
 def render(
@@ -23,15 +47,19 @@ def render(
     options: RenderSection,
     rules: Sequence[str],
     spellings: Mapping[str, str] | None = None,
+    sentences: Sentences = NO_SENTENCES,
 ) -> pa.Table:
     """Return one row per image.
 
-    The fixed head stands first and the fixed tail last; regularization images have neither.
+    The fixed head stands first and the fixed tail last; regularization images have neither, but
+    a sentence that is wanted has its place in each.
 
     `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
     canonical form: a trigger such as `my_Char` reaches training as it was typed.
     """
     words = _words(Names.of(tags.names), tuple((spellings or {}).items()), options.escape)
+    if options.sentence != "none" and len(sentences.image):
+        tags, words = _with_sentences(tags, words, sentences, options, 1 << len(rules) - 1)
     part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
     tags = replace(tags, part=part).sorted(part)
     columns = [
@@ -66,6 +94,23 @@ def _words(
         for name in names
     ]
     return pa.array(names, pa.string()), pa.array(text, pa.string())
+
+
+def _with_sentences(
+    tags: Tags,
+    words: tuple[pa.Array, pa.Array],
+    sentences: Sentences,
+    options: RenderSection,
+    bit: int,
+) -> tuple[Tags, tuple[pa.Array, pa.Array]]:
+    """The tags with a sentence behind those of its image, and words that have the sentences."""
+    said = sentences.text
+    text = pc.replace_substring_regex(said, r"([()])", r"\\\1") if options.escape else said
+    codes = len(words[0]) + np.arange(len(said))
+    new = made(tags.names, sentences.image, codes, SENTENCE, BOORU, bit)
+    part = PARTS.index(PART_OF_SENTENCE[options.sentence])
+    both = joined(tags, replace(new, part=np.full(len(new), part, np.int8)))
+    return both, (pa.concat_arrays([words[0], said]), pa.concat_arrays([words[1], text]))
 
 
 def _parts(tags: Tags, images: Images, options: RenderSection) -> Ints:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from prep import caption
 from prep.edits.edit import opened
 from prep.edits.find import Captions
-from prep.edits.three_way import Said, as_text
+from prep.edits.three_way import Said, as_text, sentences_of
 from prep.imports.texts import decoded
 from schemas.errors import DatasetError, Failure, UsageError
 from schemas.files import write_text
@@ -106,7 +106,8 @@ def pairs(text: Path) -> Iterator[tuple[str, Said, Said]]:
             raise _wrong(text, number, f"names image {parts[1]}, which was not among those shown")
         if parts[2].strip() != as_text(tags):
             try:
-                found.append((parts[1], Said.in_tags(tags), Said.in_text(parts[2])))
+                saved = Said.in_text(parts[2], sentences_of(tags))
+                found.append((parts[1], Said.in_tags(tags), saved))
             except UsageError as error:
                 raise _wrong(text, number, f"is no caption: {error}") from None
     yield from found

@@ -11,7 +11,7 @@ from prep.edits import journal, lines
 from prep.edits.edit import Outcome, examples_of, opened
 from prep.edits.find import Captions
 from prep.edits.journal import Entry
-from prep.edits.three_way import Said, changes
+from prep.edits.three_way import Said, changes, check_sentences, sentences_of
 from prep.exports.write import GIVEN
 from prep.imports.lists import DATASET
 from prep.imports.texts import decoded
@@ -148,9 +148,10 @@ def _changed(
 ) -> Iterator[Pair]:
     """Where tags were changed they count, else the text."""
     if tags is not None and list(tags) != old["tags"]:
+        check_sentences(old["tags"], tags)
         yield old["md5"], Said.in_tags(old["tags"]), Said.in_tags(tags)
     elif text != old["caption"]:
-        yield old["md5"], Said.in_tags(old["tags"]), Said.in_text(text)
+        yield old["md5"], Said.in_tags(old["tags"]), Said.in_text(text, sentences_of(old["tags"]))
 
 
 def _given(*folders: Path) -> tuple[Path, list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ rules behind the edits make), the whole caption is taken as it was written.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from prep.edits.operations import standing
 from prep.edits.places import places_of
 from schemas.errors import UsageError
 from schemas.tables import PARTS
-from schemas.tags import canonical, split
+from schemas.tags import SENTENCE, canonical, split
 
 SEPARATOR = re.compile(r"\s*\|\|\|\s*")
 
@@ -34,8 +35,15 @@ class Said:
     parts: tuple[str, ...]
 
     @classmethod
-    def in_text(cls, text: str) -> "Said":
-        """Read a text. Raises UsageError where it has more than three parts."""
+    def in_text(cls, text: str, sentences: Sequence[str] = ()) -> "Said":
+        """Read a text. Raises UsageError where it has more than three parts.
+
+        The sentences, which are none of its tags, must still be in it.
+        """
+        for one in sentences:
+            if one not in text:
+                raise _changed(one)
+            text = text.replace(one, "", 1)
         sections = [split(section) for section in SEPARATOR.split(text.strip())]
         if len(sections) > len(PARTS):
             raise UsageError('a caption has a head, a middle and a tail: "|||" stands twice in it')
@@ -50,8 +58,32 @@ class Said:
     @classmethod
     def in_tags(cls, tags: Sequence[Mapping[str, Any]]) -> "Said":
         """Read tags as the manifest has them."""
-        found = {canonical(str(tag["tag"])): str(tag.get("part", "")) for tag in tags}
+        found = {
+            canonical(str(tag["tag"])): str(tag.get("part", ""))
+            for tag in tags
+            if tag.get("category") != SENTENCE
+        }
         return cls(tuple(found), tuple(found.values()))
+
+
+def sentences_of(tags: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the sentences among the tags of a caption, as they are written there."""
+    return [str(tag["tag"]) for tag in tags if tag.get("category") == SENTENCE]
+
+
+def check_sentences(given: Sequence[Mapping[str, Any]], back: Sequence[Mapping[str, Any]]) -> None:
+    """Raise UsageError where a sentence was changed: no edit can say that."""
+    for one, other in zip_longest(sentences_of(given), sentences_of(back)):
+        if one != other:
+            raise _changed(one or other or "")
+
+
+def _changed(sentence: str) -> UsageError:
+    start = sentence if len(sentence) <= 40 else f"{sentence[:40]} ..."
+    return UsageError(
+        f'the sentence "{start}" was changed: edits are of tags, and sentences are changed in the'
+        " folder they were imported from"
+    )
 
 
 def as_text(tags: Sequence[Mapping[str, Any]]) -> str:

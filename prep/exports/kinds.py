@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 from prep.imports.lists import CATEGORIES, DATASET
-from schemas.tags import canonical
+from schemas.tags import SENTENCE, canonical
 
 Kind = Literal["kohya", "imagefolder", "jsonl", "txt"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -50,7 +50,7 @@ def fixed_tags(rows: Iterable[Row]) -> int | None:
 
 def with_separators(rows: Iterable[Row]) -> list[str]:
     """Return the tags that hold what separates tags in a text, each once, sorted."""
-    tags = (tag for row in rows for tag in row["tags"] if tag["category"] != "sentence")
+    tags = (tag for row in rows for tag in row["tags"] if tag["category"] != SENTENCE)
     texts = {tag["tag"] for tag in tags}
     return sorted(text for text in texts if "," in text or "|||" in text)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from prep.booru.posts import MD5
 from prep.headers import Header
 from prep.imports.texts import Caption, parse, spaced
-from schemas.tags import CATEGORIES, MADE, canonical
+from schemas.tags import CATEGORIES, MADE, SENTENCE, canonical
 
 Entry = Mapping[str, Any]
 
@@ -21,7 +21,6 @@ CATEGORY = {name: name for name in CATEGORIES} | {
 OTHER = ("species", "model", "style", "faults", "genre", "medium")  # general tags of other sites
 RATINGS = {"general": "g", "safe": "g", "sensitive": "s", "questionable": "q", "explicit": "e"}
 URLS = ("file_url", "url_file", "url_original", "large_file_url", "sample_url", "url_page")
-SENTENCE = "sentence"  # the category of what is no tag, among those that `prep export` writes
 CAPTIONS = ("caption", "text", "prompt")
 DATES = ("created_at", "date", "updated_at")
 EPOCHS = ("%Y-%m-%d %H:%M:%S", "%a %b %d %H:%M:%S %z %Y")  # gallery-dl's, Gelbooru's

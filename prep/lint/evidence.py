@@ -18,6 +18,7 @@ from prep.lint.words import Words
 from schemas.errors import DatasetError
 from schemas.recipes.prep import PrepRecipe
 from schemas.tables import CAPTIONS
+from schemas.tags import SENTENCE
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Evidence:
 
     dataset: Dataset
     images: Images
-    tags: Tags  # of the captions, in their order
+    written: Tags  # of the captions, in their order, with sentences among them
     texts: tuple[str, ...]  # what the captions are written with; `text` points in here
-    text: Ints  # [tags]
+    text: Ints  # [written]
     seen: Tags  # what booru and taggers say, under the site's present names, before other rules
     implied: Rule | None  # leaves out what another tag implies
     collapsed: frozenset[str]  # what the trigger stands for
@@ -39,6 +40,11 @@ class Evidence:
     def recipe(self) -> PrepRecipe:
         """The dataset's prep.toml."""
         return self.dataset.recipe
+
+    @cached_property
+    def tags(self) -> Tags:
+        """The tags of the captions alone."""
+        return self.written.where(self.written.category != KINDS.index(SENTENCE))
 
     @cached_property
     def learnt(self) -> Tags:
@@ -84,7 +90,7 @@ def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:
     return Evidence(
         dataset=dataset,
         images=images,
-        tags=Tags(
+        written=Tags(
             names=tuple(names.dictionary.to_pylist()),
             image=np.asarray(pc.list_parent_indices(lists), np.int64),
             tag=np.asarray(names.indices, np.int64),

@@ -90,7 +90,7 @@ def lost(columns: Columns, limit: int) -> Ints:
 def _columns(evidence: Evidence) -> Columns:
     texts = evidence.texts
     inner, last = (_sizes(evidence, [text + mark for text in texts]) for mark in (",", ""))
-    image = evidence.tags.image
+    image = evidence.written.image
     ends = np.cumsum(np.bincount(image, minlength=len(evidence.images)))
     return Columns(ends.astype(np.int64), inner[evidence.text], last[evidence.text])
 
@@ -105,7 +105,7 @@ def _counts(columns: Columns) -> Ints:
 
 def _lost_tags(evidence: Evidence, columns: Columns, first: Ints) -> list[str]:
     """The tags behind each caption's first that is lost, the most frequent first."""
-    tags = evidence.tags
+    tags = evidence.written
     place = np.arange(len(tags)) - (columns.ends - _counts(columns))[tags.image]
     counts = np.bincount(tags.tag[place >= first[tags.image]], minlength=len(tags.names))
     codes = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]

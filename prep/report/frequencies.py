@@ -12,7 +12,7 @@ from prep.captions.columns import BOORU, KINDS, TAGGER, Images, Tags
 from prep.dataset import Dataset
 from prep.report.html import Html, count, element, legend, missing, section, together
 from schemas.tables import CAPTIONS
-from schemas.tags import canonical, rendered
+from schemas.tags import SENTENCE, canonical, rendered
 
 # how many tags of each category are shown at most, in the order of the page
 SHOWN = {
@@ -70,7 +70,8 @@ def _in_captions(dataset: Dataset) -> Iterator[tuple[str, str, int]]:
     columns = {"tag": tags.field("tag"), "category": tags.field("category")}
     counted = pa.table(columns).group_by(["tag", "category"]).aggregate([([], "count_all")])
     for row in counted.to_pylist():
-        yield row["tag"], row["category"], row["count_all"]
+        if row["category"] != SENTENCE:
+            yield row["tag"], row["category"], row["count_all"]
 
 
 def _counts(tags: Tags, names: Sequence[str], source: int) -> Counter[str]:

@@ -298,6 +298,8 @@ class RenderSection(Section):
     """words in front of every caption, those of regularization images as well"""
     suffix: tuple[str, ...] = ()
     """words at the end of every caption"""
+    sentence: Literal["none", "before", "after"] = "none"
+    """beside an imported picture: left out, or behind the fixed head, or at the very end"""
     escape: bool = False
     """write parentheses as \\( \\): as UIs read prompts, not as trainers read captions"""
 

@@ -9,7 +9,16 @@ from schemas.recipes.section import Section
 ModelKind = Literal["sd15", "sdxl"]
 AdapterKind = Literal["lora", "locon", "dora", "loha", "lokr", "dylora"]
 Category = Literal[
-    "general", "artist", "copyright", "character", "meta", "trigger", "quality", "rating", "year"
+    "general",
+    "artist",
+    "copyright",
+    "character",
+    "meta",
+    "trigger",
+    "quality",
+    "rating",
+    "year",
+    "sentence",
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["fp32", "fp16", "bf16"]

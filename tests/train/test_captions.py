@@ -61,6 +61,16 @@ def test_what_is_drawn_depends_on_every_part_of_the_key_and_on_nothing_else() ->
         assert TAGS.shown(options, other) != TAGS.shown(options, Exposure(7, 3, 4, 0))
 
 
+def test_a_sentence_with_commas_is_one_piece_that_is_never_shuffled() -> None:
+    said = "A witch, old, sits there."
+    tags = Tags(
+        ["azusa", said, "hat", "solo"], ["trigger", "sentence", "general", "general"],
+        ["head", "head", "flex", "flex"],
+    )  # fmt: skip
+    orders = {tuple(tags.shown(CaptionSection(), exposure)) for exposure in EXPOSURES}
+    assert orders == {("azusa", said, "hat", "solo"), ("azusa", said, "solo", "hat")}
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

@@ -12,9 +12,12 @@ import pytest
 from prep.caption import caption
 from prep.caption_fits import features_path
 from prep.dataset import Dataset
+from prep.edits import lines
 from prep.edits.edit import Wanted, edit
+from prep.edits.taken_back import take_back
 from prep.probabilities import index_path, labels_path
 from prep.seals import Drop, drops_of, read_seal
+from schemas.errors import DatasetError
 from schemas.files import write_json, write_text
 from schemas.tables import (
     CAPTIONS,
@@ -314,6 +317,79 @@ def test_what_a_person_wrote_word_for_word_gets_no_prefix(root: Path) -> None:
     assert captions(root, "caption.render.prefix=['my style']") == {
         A: "my style, hat, belt", C: "my style, azusa (x), hat", D: "alone, hat"
     }  # fmt: skip
+
+
+SAID = "A witch sits there, her (old) hat in hand."
+
+
+@pytest.fixture
+def sentence(root: Path) -> str:
+    """What stands beside C, and beside an image of another set that has none."""
+    dataset = Dataset.open(root)
+    text = {**TEXT, "tags": ["azusa_(x)", "hat"], "sentence": SAID}
+    IMPORTED.write(
+        dataset.path_of(IMPORTED),
+        rows(IMPORTED, text, {**text, "set": "other", "md5": D}),
+    )
+    return SAID
+
+
+def test_a_sentence_stands_whole_before_or_after_the_tags(root: Path, sentence: str) -> None:
+    fixed = "caption.trigger=azusa", "caption.render.tail=['azusa (x)']"
+    both = *fixed, "caption.render.suffix=['end']"
+    assert captions(root, *fixed)[C] == "azusa, hat, azusa (x)"
+    before = captions(root, *both, "caption.render.sentence=before")
+    assert before[C] == f"azusa, {sentence}, hat, azusa (x), end"
+    assert before[D] == "hat, solo, end"
+    assert captions(root, *both, "caption.render.sentence=after", "caption.render.escape=true") == {
+        A: "azusa, hat, belt, end",
+        C: "azusa, hat, azusa \\(x\\), end, A witch sits there, her \\(old\\) hat in hand.",
+        D: "hat, solo, end",
+    }
+    (row,) = [r for r in Dataset.open(root).table(CAPTIONS).to_pylist() if r["md5"] == C]
+    assert row["tags"][-1] == {
+        "tag": SAID, "text": "A witch sits there, her \\(old\\) hat in hand.",
+        "category": "sentence", "source": "booru", "part": "tail", "rules": ["render"],
+    }  # fmt: skip
+
+
+def test_a_sentence_stays_beside_what_a_person_wrote(root: Path, sentence: str) -> None:
+    captions(root)
+    edit(root, "azusa_(x)", Wanted(caption="alone, hat"), command="edit")
+    assert captions(root, "caption.render.sentence=before")[C] == f"{SAID}, alone, hat"
+
+
+def test_edits_in_a_text_leave_its_sentence_alone(root: Path, sentence: str) -> None:
+    write_text(root / "prep.toml", RECIPE + '[caption.render]\nsentence = "before"\n')
+    assert captions(root)[C] == f"{SAID}, azusa (x), hat"
+    text = lines.write_lines(root, "azusa_(x)")
+    first = text.read_text(encoding="utf-8")
+    assert f"{C} | {SAID} ||| azusa (x), hat" in first
+    write_text(text, first.replace("hat, in", "hat").replace(" hat\n", " cap\n"))
+    outcome = take_back(root, text, command="edit --from")
+    assert [(change.do, [tag.tag for tag in change.tags]) for change in outcome.changes] == [
+        ("remove", ["hat"]), ("add", ["cap"])
+    ]  # fmt: skip
+    assert captions(root)[C] == f"{SAID}, azusa (x), cap"
+    # the whole caption as it was written, where its order is another
+    write_text(text, first.replace("azusa (x), hat", "hat, azusa (x)"))
+    take_back(root, text, command="edit --from")
+    assert captions(root)[C] == f"{SAID}, hat, azusa (x)"
+
+
+def test_a_sentence_that_was_changed_is_told(root: Path, sentence: str) -> None:
+    write_text(root / "prep.toml", RECIPE + '[caption.render]\nsentence = "before"\n')
+    captions(root)
+    text = lines.write_lines(root, "azusa_(x)")
+    write_text(text, text.read_text(encoding="utf-8").replace("sits", "stands"))
+    with pytest.raises(DatasetError) as refused:
+        take_back(root, text, command="edit --from")
+    assert str(refused.value) == (
+        f'{text}, line 4, is no caption: the sentence "A witch sits there, her (old) hat in han'
+        ' ..." was changed: edits are of tags, and sentences are changed in the folder they were'
+        " imported from: nothing is changed; mend the line, then"
+        f" `prep edit --from {text}` takes the captions"
+    )
 
 
 def test_lower_thresholds_need_no_tagger(root: Path) -> None:
