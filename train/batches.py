@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 # what a random stream is for
-NOISE, TIMESTEP, SHUFFLE, EPOCH, OFFSET, PERTURBATION, DROP_CAPTION, DROP_TAG = range(8)
+NOISE, TIMESTEP, SHUFFLE, EPOCH, OFFSET, PERTURBATION, DROP_CAPTION, DROP_TAG, VARIANT = range(9)
 
 
 @dataclass(frozen=True)

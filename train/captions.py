@@ -12,8 +12,8 @@ import numpy as np
 from schemas.recipes.train import CaptionSection
 from train.batches import DROP_CAPTION, DROP_TAG, SHUFFLE, stream
 
-# what is counted of each image: columns of exposures.parquet; the last by steps, not by captions
-COUNTED = ("tags_cut", "tags_dropped", "captions_dropped", "skipped")
+# what is counted of each image: columns of exposures.parquet; the last by steps, not by exposures
+COUNTED = ("tags_cut", "tags_dropped", "captions_dropped", "mirrored", "recolored", "skipped")
 
 
 class Exposure(NamedTuple):

@@ -17,17 +17,21 @@ from train.text import Encoded
 
 
 def true_sizes(manifest: pa.Table, placement: Placement) -> npt.NDArray[np.float32]:
-    """Return what each of n images was and became, in pixels: [n, 6].
+    """Return what each of n images was and became, in pixels, as it is and mirrored: [2, n, 6].
 
     Original height and width; top and left edge of the crop, in the scaled image, as it really
-    happened; height and width of the bucket.
+    happened (of a mirrored one what was cut off at the right); height and width of the bucket.
     """
-    columns = (
-        *(manifest.column("height").to_numpy(), manifest.column("width").to_numpy()),
-        *(placement.crop_top, placement.crop_left),
-        *(placement.bucket_height, placement.bucket_width),
-    )
-    return np.stack(columns, axis=1).astype(np.float32)
+    cut_right = placement.scaled_width - placement.bucket_width - placement.crop_left
+    sizes = [
+        (
+            *(manifest.column("height").to_numpy(), manifest.column("width").to_numpy()),
+            *(placement.crop_top, left),
+            *(placement.bucket_height, placement.bucket_width),
+        )
+        for left in (placement.crop_left, cut_right)
+    ]
+    return np.stack(sizes).swapaxes(1, 2).astype(np.float32)
 
 
 def whole_sizes(count: int, size: tuple[int, int]) -> torch.Tensor:

@@ -39,14 +39,14 @@ class Data:
 
     def exposed(
         self, tokens: Tokens, options: CaptionSection, exposure: Exposure
-    ) -> tuple[Caption, tuple[int, int, int, int]]:
-        """Return what an exposure sees of its caption, and what is COUNTED of that."""
+    ) -> tuple[Caption, tuple[int, int, int]]:
+        """Return what an exposure sees of its caption, and what is COUNTED of captions."""
         if is_dropped(options, exposure):
-            return tokens.caption(()), (0, 0, 1, 0)
+            return tokens.caption(()), (0, 0, 1)
         tags = self.tags(exposure.row)
         shown = tags.shown(options, exposure)
         caption = tokens.caption(shown, options.tokens)
-        return caption, (caption.lost, len(tags.texts) - len(shown), 0, 0)
+        return caption, (caption.lost, len(tags.texts) - len(shown), 0)
 
 
 def read_data(recipe: TrainRecipe, path: Path) -> Data:

@@ -1,8 +1,9 @@
 """Which latents a folder holds, and where: `latents/<key>/index.parquet` over its shards. No torch.
 
-The key of a latent is the image (md5), where it was placed (bucket, scaled size, crop) and the
-filter that scaled it; the VAE is the folder. Shards are written first and the index swapped after,
-so that a kill leaves the old index and one shard that nothing refers to.
+The key of a latent is the image (md5), where it was placed (bucket, scaled size, crop), the filter
+that scaled it and the variant that was made of it; the VAE is the folder. Shards are written first
+and the index swapped after, so that a kill leaves the old index and one shard that nothing refers
+to.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ PILE = 4  # shards that are not full, per bucket shape, before they are merged
 INDEX_FILE = "index.parquet"
 BUCKET = ("bucket_width", "bucket_height")
 PLACE = (*BUCKET, "scaled_width", "scaled_height", "crop_left", "crop_top")
-KEY = ("md5", *PLACE, "filter")
+KEY = ("md5", *PLACE, "filter", "variant")
 
 INDEX = Table(
     "latents",
@@ -38,6 +39,7 @@ INDEX = Table(
             pa.field("md5", pa.string(), nullable=False),
             *(pa.field(name, pa.int32(), nullable=False) for name in PLACE),
             pa.field("filter", pa.string(), nullable=False),
+            pa.field("variant", pa.string(), nullable=False),
             pa.field("shard", pa.string()),  # file name; empty where there is a problem
             pa.field("row", pa.int32()),  # of the shard
             pa.field("problem", pa.string()),  # why the image gives no latent
@@ -72,11 +74,13 @@ class Held:
 
 
 def key_table(
-    md5s: pa.ChunkedArray, placement: Placement, filters: npt.NDArray[np.str_]
+    md5s: pa.ChunkedArray, placement: Placement, filters: npt.NDArray[np.str_], variant: str
 ) -> pa.Table:
-    """The keys of the placed images, columns KEY, one row per image; 0 where it was dropped."""
+    """The keys of one variant of the placed images, columns KEY; 0 where one was dropped."""
     columns = {name: pa.array(getattr(placement, name)) for name in PLACE}
-    return pa.table({"md5": md5s, **columns, "filter": pa.array(filters.tolist(), pa.string())})
+    filtered = pa.array(filters.tolist(), pa.string())
+    same = pa.repeat(pa.scalar(variant), len(filters))
+    return pa.table({"md5": md5s, **columns, "filter": filtered, "variant": same})
 
 
 def names(keys: pa.Table) -> pa.ChunkedArray:

@@ -22,7 +22,7 @@ from schemas.files import fingerprint, write_bytes
 
 Floats = npt.NDArray[np.float32]
 
-FORMAT = 1
+FORMAT = 2
 SHRINK = 8  # pixels of an image for one of its latent, along each side
 SUFFIX = ".safetensors"
 

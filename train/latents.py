@@ -29,6 +29,7 @@ from train import latent_index
 from train.latent_shards import FORMAT, Shard
 from train.model import Vae
 from train.pixels import Picture
+from train.variants import Variant, variants_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,17 +44,20 @@ class LatentStore:
     """The latents of a manifest's rows: unscaled posterior means, mapped from their shards."""
 
     placement: Placement
+    variants: Sequence[Variant]  # of every row, the image as it is first
     buckets: npt.NDArray[np.int32]  # [rows, 2] width and height in pixels; 0, 0: no latent
     problems: Mapping[int, str]  # manifest row -> why it has no latent
-    encoded: int  # images that went through the VAE to make this store
+    encoded: int  # pictures that went through the VAE to make this store, variants counted
     _shards: Sequence[Shard] = field(repr=False)
-    _places: npt.NDArray[np.int32] = field(repr=False)  # [rows, 2] number in _shards, row in it
+    _at: npt.NDArray[np.int32] = field(repr=False)  # [variants, rows, 2] place in _shards, in it
 
-    def read(self, rows: npt.NDArray[np.integer]) -> "torch.Tensor":
+    def read(
+        self, rows: npt.NDArray[np.integer], variants: npt.NDArray[np.integer] | int = 0
+    ) -> "torch.Tensor":
         """Return the latents of manifest `rows` of one bucket: float32 [n, 4, h, w] on the CPU.
 
-        Multiply by the VAE's scaling factor before use. Raises DataError when a row has no latent
-        or its bytes are damaged.
+        variants: [n], by their places in `variants`, or one for all. Multiply by the VAE's scaling
+        factor before use. Raises DataError when a row has no latent or its bytes are damaged.
         """
         import torch
 
@@ -63,7 +67,7 @@ class LatentStore:
         shapes = np.unique(self.buckets[rows], axis=0)
         if len(shapes) != 1:
             raise ValueError(f"rows of one bucket are read together, not of {shapes.tolist()}")
-        latents = [self._shards[shard].read(int(row)) for shard, row in self._places[rows]]
+        latents = [self._shards[shard].read(int(row)) for shard, row in self._at[variants, rows]]
         return torch.from_numpy(np.stack(latents))
 
 
@@ -78,11 +82,11 @@ def vae_key(vae: Vae) -> str:
 def keys(manifest: pa.Table, recipe: TrainRecipe) -> pa.Table:
     """The distinct keys of the latents that this manifest and geometry ask for."""
     request = _Request.of(manifest, recipe)
-    return request.keys.take(request.first_rows())
+    return request.keys.take(request.first_lines())
 
 
 def wanted(manifest: pa.Table, root: Path, recipe: TrainRecipe, key: str) -> int:
-    """Count the images that `encode` would take on: those with a bucket, not in the cache yet."""
+    """Count the pictures that `encode` would take on: variants with a bucket, not in the cache."""
     request = _Request.of(manifest, recipe)
     folder = root / LATENTS / key
     index, _ = latent_index.open_shards(folder, latent_index.read(folder))
@@ -118,9 +122,9 @@ def encode(
     request = _Request.of(manifest, recipe)
     folder = root / LATENTS / key
     index, _ = latent_index.open_shards(folder, latent_index.read(folder))
-    rows = request.missing(index)
+    lines = request.missing(index)
     outcome = encode_missing(
-        request.keys.take(rows), request.pictures(root, rows), folder, index, vae, device
+        request.keys.take(lines), request.pictures(root, lines), folder, index, vae, device
     )
     index = latent_index.merge(folder, outcome.index)
     return _open(request, folder, index, outcome.failures, outcome.encoded)
@@ -145,11 +149,15 @@ def gc(root: Path, wanted_keys: Mapping[str, pa.Table]) -> int:
 
 @dataclass(frozen=True)
 class _Request:
-    """What the manifest and the geometry ask for, row by row."""
+    """What the manifest and the geometry ask for: a *line* for each manifest row and variant.
+
+    All rows of a variant stand together, the variants in their order.
+    """
 
     manifest: pa.Table
     placement: Placement
-    keys: pa.Table  # columns KEY, one row per manifest row
+    variants: Sequence[Variant]
+    keys: pa.Table  # columns KEY, one row per line
     names: pa.Array  # each key as a string; null where no bucket takes the image
 
     @staticmethod
@@ -159,15 +167,17 @@ class _Request:
         # sd-scripts averages areas where both sides shrink; see train.pixels for the other.
         shrinks = (width > placement.scaled_width) & (height > placement.scaled_height)
         by_area = shrinks & (recipe.latents.buckets == "kohya")
-        keys = latent_index.key_table(
-            manifest.column("md5"), placement, np.where(by_area, "area", "lanczos")
+        filters, md5s = np.where(by_area, "area", "lanczos"), manifest.column("md5")
+        variants = variants_of(recipe.latents)
+        keys = pa.concat_tables(
+            latent_index.key_table(md5s, placement, filters, variant.name) for variant in variants
         )
-        placed = pa.array(placement.bucket_width > 0)
+        placed = pa.array(np.tile(placement.bucket_width > 0, len(variants)))
         names = pc.if_else(placed, latent_index.names(keys).combine_chunks(), None)
-        return _Request(manifest, placement, keys, names)
+        return _Request(manifest, placement, variants, keys, names)
 
-    def first_rows(self) -> npt.NDArray[np.int64]:
-        """The first manifest row of each key, in the order in which the keys are encoded."""
+    def first_lines(self) -> npt.NDArray[np.int64]:
+        """The first line of each key, in the order in which the keys are encoded."""
         table = self.keys.select(["bucket_width", "bucket_height"])
         table = table.append_column("name", self.names)
         table = table.append_column("at", pa.array(np.arange(len(table))))
@@ -176,21 +186,22 @@ class _Request:
         table = table.sort_by([(column, "ascending") for column in order])
         name = table.column("name").to_numpy()
         first = np.r_[True, name[1:] != name[:-1]] if len(name) else np.zeros(0, dtype=bool)
-        rows: npt.NDArray[np.int64] = table.column("at").to_numpy()[first]
-        return rows
+        lines: npt.NDArray[np.int64] = table.column("at").to_numpy()[first]
+        return lines
 
     def missing(self, index: pa.Table) -> npt.NDArray[np.int64]:
-        """The rows of `first_rows` whose key is not in `index`."""
-        rows = self.first_rows()
-        known = pc.is_in(self.names.take(rows), latent_index.names(index).combine_chunks())
-        lacking: npt.NDArray[np.int64] = rows[~known.to_numpy(zero_copy_only=False)]
+        """The lines of `first_lines` whose key is not in `index`."""
+        lines = self.first_lines()
+        known = pc.is_in(self.names.take(lines), latent_index.names(index).combine_chunks())
+        lacking: npt.NDArray[np.int64] = lines[~known.to_numpy(zero_copy_only=False)]
         return lacking
 
-    def pictures(self, root: Path, rows: npt.NDArray[np.int64]) -> list[Picture]:
-        """What to decode for these manifest rows."""
+    def pictures(self, root: Path, lines: npt.NDArray[np.int64]) -> list[Picture]:
+        """What to decode for these lines."""
+        variants, rows = np.divmod(lines, max(1, self.manifest.num_rows))
         columns = ("path", "width", "height")
         files = self.manifest.select(columns).take(rows).to_pylist()
-        places = self.keys.take(rows).to_pylist()
+        places = self.keys.take(lines).to_pylist()
         return [
             Picture(
                 path=root / file["path"],
@@ -200,32 +211,38 @@ class _Request:
                 corner=(key["crop_left"], key["crop_top"]),
                 bucket=(key["bucket_width"], key["bucket_height"]),
                 filter=key["filter"],
+                variant=self.variants[variant],
             )
-            for file, key in zip(files, places, strict=True)
+            for file, key, variant in zip(files, places, variants, strict=True)
         ]
 
 
 def _open(
     request: _Request, folder: Path, index: pa.Table, failures: Mapping[str, str], encoded: int
 ) -> LatentStore:
-    """Map the shards and tell each manifest row where its latent lies, or why there is none."""
+    """Map the shards and tell each manifest row where its latents lie, or why there are none."""
     index, opened = latent_index.open_shards(folder, index)
-    number = {name: at for at, name in enumerate(opened)}
     found = pc.index_in(request.names, latent_index.names(index).combine_chunks(), skip_nulls=True)
-    lines = index.select(["shard", "row", "problem"]).take(found).to_pylist()
-    places = np.full((len(lines), 2), -1, dtype=np.int32)
+    lines = index.select(["shard", "row", "problem"]).take(found)
+    shard = pc.index_in(lines.column("shard"), pa.array(list(opened), pa.string()), skip_nulls=True)
+    at = np.stack(
+        [pc.fill_null(column, -1).to_numpy() for column in (shard, lines.column("row"))], axis=1
+    ).astype(np.int32)
+    lacking = np.flatnonzero(at[:, 0] < 0)
+    told = zip(
+        lacking.tolist(),
+        lines.column("problem").take(lacking).to_pylist(),
+        request.names.take(lacking).to_pylist(),
+        strict=True,
+    )
+    placement, count = request.placement, request.manifest.num_rows
     problems: dict[int, str] = {}
-    names = request.names.to_pylist()
-    for row, line in enumerate(lines):
-        if line["shard"] is not None:
-            places[row] = number[line["shard"]], line["row"]
-        else:
-            problems[row] = (
-                request.placement.dropped.get(row)
-                or line["problem"]
-                or failures.get(names[row], NOT_ENCODED)
-            )
-    placement = request.placement
+    for line, problem, name in told:
+        row = line % count
+        reason = placement.dropped.get(row) or problem or failures.get(name, NOT_ENCODED)
+        problems.setdefault(row, reason)
     buckets = np.stack([placement.bucket_width, placement.bucket_height], axis=1)
-    buckets[places[:, 0] < 0] = 0
-    return LatentStore(placement, buckets, problems, encoded, list(opened.values()), places)
+    buckets[list(problems)] = 0
+    at = at.reshape(len(request.variants), count, 2)
+    shards = list(opened.values())
+    return LatentStore(placement, request.variants, buckets, problems, encoded, shards, at)

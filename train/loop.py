@@ -76,7 +76,7 @@ class Progress:
     """Where a run is: what changes while it trains."""
 
     step: int
-    counts: np.ndarray  # int64 [rows, 4]: captions.COUNTED of each image
+    counts: np.ndarray  # int64 [rows, n]: captions.COUNTED of each image
     before: float  # seconds of earlier sittings
     since: float = field(default_factory=time.monotonic)
     marks: Mapping[str, float] = field(default_factory=dict)  # of the adapter as the run began

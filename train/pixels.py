@@ -1,4 +1,4 @@
-"""An image file to the pixels of its bucket: decoded once, upright, over white, scaled, cropped."""
+"""An image file to the pixels of its bucket: decoded, upright, over white, scaled, cropped."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from PIL import Image
 from schemas.errors import DataError
 from schemas.files import md5_of
 from taggers.images import OF_THE_MACHINE, REDUCE_TO, Unreadable, read, upright_rgb
+from train.variants import AS_IT_IS, Pixels, Variant, made
 
-Pixels = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Filter = Literal["lanczos", "area"]
 
 SPARE = 2  # a JPEG may be decoded smaller as long as this many target pixels are left for each
@@ -37,6 +37,7 @@ class Picture:
     corner: tuple[int, int]  # left, top of the bucket in the scaled image
     bucket: tuple[int, int]
     filter: Filter
+    variant: Variant = AS_IT_IS
 
 
 def decode(picture: Picture) -> Pixels:
@@ -64,7 +65,8 @@ def decode(picture: Picture) -> Pixels:
         )
     left, top = picture.corner
     box = (left, top, left + picture.bucket[0], top + picture.bucket[1])
-    return _scaled(image, picture)[box[1] : box[3], box[0] : box[2]]
+    pixels = _scaled(image, picture)[box[1] : box[3], box[0] : box[2]]
+    return made(pixels, picture.variant, picture.md5)
 
 
 def _check_bytes(picture: Picture) -> None:

@@ -28,6 +28,7 @@ from train.setup import (
     networks,
 )
 from train.text import CHUNK, Tokens
+from train.variants import belied
 
 LIMITS = (CHUNK, 2 * CHUNK, 3 * CHUNK)  # of a caption, in tokens
 
@@ -111,6 +112,8 @@ def plan(
     lost = _lost(data, tokens, batches.rows.tolist())
     paths = data.table.column("path")
     problems = [f"{paths[row]}: {reason}" for row, reason in sorted(left_out.items())]
+    if recipe.latents.flip and (told := belied(data.table)):
+        problems.append(told)
     if empty:
         problems.append(f"{empty} captions are empty")
     if beyond := lost[str(recipe.caption.tokens)]:

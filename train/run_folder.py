@@ -7,8 +7,9 @@ tensorboard/           the same curves
 samples/               a grid per sampled step, and its pictures
 checkpoints/           adapters of earlier steps
 state/                 weights, optimizer and step, whole: what --resume reads
-exposures.parquet      how often each image was seen, what was cut and dropped of its captions,
-                       and how many of these exposures were in steps that changed nothing
+exposures.parquet      how often each image was seen, what was cut and dropped of its captions, how
+                       often it was mirrored and recolored, and how many of these exposures were in
+                       steps that changed nothing
 <name>.safetensors     the adapter
 result.json            written last: the run is finished
 evaluate/              pictures that `train evaluate` drew, a grid per adapter
@@ -153,7 +154,7 @@ class State:
     optimizer: Mapping[str, Any]
     average: Sequence[torch.Tensor]  # of the weights; empty where none is kept
     scale: Mapping[str, Any]  # of the loss
-    counts: torch.Tensor  # int64 [rows, 4]: captions.COUNTED of each image so far
+    counts: torch.Tensor  # int64 [rows, n]: captions.COUNTED of each image so far
     marks: Mapping[str, float]  # of the adapter as the run began: see train.unchanged
     broken: int  # steps so far that were not finite and changed nothing
     broken_in_a_row: int  # of these the last ones, with none between them and the next step

@@ -28,6 +28,7 @@ from train.run_folder import RunFolder, State, check_same, load_state, trim_log
 from train.sample import Painter
 from train.schedule import rate_factor
 from train.text import Tokens
+from train.variants import belied
 
 SDXL_SKIP = 2  # clip_skip as SDXL was trained with
 SHOWN = 3  # examples in a message
@@ -54,7 +55,7 @@ class Setup:
     vae_sha256: str
     data: Data
     store: latents.LatentStore
-    sizes: torch.Tensor  # float32 [rows, 6], what SDXL is told: see conditioning.true_sizes
+    sizes: torch.Tensor  # float32 [2, rows, 6], what SDXL is told: see conditioning.true_sizes
     batches: Batches
     validation: np.ndarray  # int64: rows that the loss is measured on
     steps: int  # optimizer steps in all
@@ -117,6 +118,8 @@ def setup(
     optimizer = make_optimizer(recipe.optimizer, adapter.groups())
     tokens = load_tokens(model, text_encoders)
     _tell_cut_prompts(recipe, tokens)
+    if recipe.latents.flip and (told := belied(data.table)):
+        say(told)
     model_sha256 = _hash_with(model.sha256(), after.adapters)
     start = load_state(folder) if resume else None
     if start is not None:

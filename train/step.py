@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from train.batches import NOISE, OFFSET, PERTURBATION, TIMESTEP, Batch, stream
+from train.batches import NOISE, OFFSET, PERTURBATION, TIMESTEP, VARIANT, Batch, stream
 from train.captions import COUNTED, Exposure
 from train.conditioning import predict
 from train.diffusion import add_noise, target
@@ -38,7 +38,7 @@ class Step(NamedTuple):
 def train_step(ready: Setup, step: int, counts: np.ndarray) -> Step:
     """Take optimizer step `step`, counted from 0; return its loss and the learning rate.
 
-    `counts` (int64 [manifest rows, 4]) counts what captions.COUNTED names. A step whose loss or
+    `counts` (int64 [manifest rows, n]) counts what captions.COUNTED names. A step whose loss or
     gradient is not finite changes nothing else.
     """
     numbers = range(ready.batches_by(step), ready.batches_by(step + 1))
@@ -82,17 +82,19 @@ def batch_losses(
 ) -> torch.Tensor:
     """Return the weighted loss of each image of a batch, [n]."""
     seed, caption, loss = ready.recipe.seed, ready.recipe.caption, ready.recipe.loss
-    x0 = ready.store.read(batch.rows) * ready.vae.config.scaling_factor
+    keys = [(step, *key) for key in zip(batch.rows.tolist(), batch.copies.tolist(), strict=True)]
+    variants = [_variant(seed, key, len(ready.store.variants)) for key in keys]
+    seen_as = [ready.store.variants[number] for number in variants]
+    x0 = ready.store.read(batch.rows, np.array(variants)) * ready.vae.config.scaling_factor
     captions, noise, more, timesteps = [], [], [], []
-    for row, copy in zip(batch.rows.tolist(), batch.copies.tolist(), strict=True):
-        key = (step, row, copy)
+    for key, variant in zip(keys, seen_as, strict=True):
         seen, counted = ready.data.exposed(ready.tokens, caption, Exposure(seed, *key))
         captions.append(seen)
         noise.append(_noise(seed, key, x0.shape[1:], loss.noise_offset))
         more.append(_perturbation(seed, key, x0.shape[1:], loss.input_perturbation))
         timesteps.append(_timestep(seed, key, loss.timesteps, len(ready.abar)))
         if counts is not None:
-            counts[row] += counted
+            counts[key[1]] += (*counted, variant.mirrored, variant.color != 0, 0)
     return losses_at(
         ready,
         x0,
@@ -101,9 +103,14 @@ def batch_losses(
         timesteps=torch.tensor(timesteps),
         ids=ready.tokens.stacked(captions),
         weights=torch.from_numpy(ready.data.weights[batch.rows]),
-        sizes=ready.sizes[batch.rows],
+        sizes=ready.sizes[[int(variant.mirrored) for variant in seen_as], batch.rows],
         prior=torch.from_numpy(ready.data.is_reg[batch.rows] & (loss.prior == "model")),
     )
+
+
+def _variant(seed: int, key: tuple[int, ...], count: int) -> int:
+    """Which variant of its image an exposure sees: each is as likely."""
+    return int(stream(seed, VARIANT, *key).integers(count)) if count > 1 else 0
 
 
 def _noise(seed: int, key: tuple[int, ...], shape: torch.Size, offset: float) -> np.ndarray:

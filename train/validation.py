@@ -69,7 +69,7 @@ def _losses(ready: Setup, row: int, timesteps: tuple[int, ...]) -> torch.Tensor:
             timesteps=torch.tensor(part),
             ids=ready.tokens.stacked([caption] * len(part)),
             weights=torch.ones(len(part)),
-            sizes=ready.sizes[[row] * len(part)],
+            sizes=ready.sizes[0, [row] * len(part)],
         )
         losses.append(found)
     return torch.cat(losses)

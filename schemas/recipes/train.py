@@ -69,6 +69,10 @@ class LatentsSection(Section):
     """enlarge images that are smaller than their bucket; false gives them a smaller bucket"""
     buckets: Literal["log", "kohya"] = "log"
     """how the nearest shape is found: by log ratio, or as sd-scripts does"""
+    flip: bool = False
+    """every other exposure is mirrored; not for characters with anything on one side alone"""
+    color: bool = False
+    """two of three exposures have their colours shifted a little, one way or the other"""
 
     @model_validator(mode="after")
     def _ordered(self) -> "LatentsSection":

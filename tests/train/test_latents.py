@@ -24,6 +24,7 @@ from schemas.tables import MANIFEST
 from train import latent_encoding, latent_index
 from train.diffusers_folder import DiffusersVae
 from train.latents import LatentStore, encode, gc, keys, stored, vae_key, wanted
+from train.variants import made
 
 CPU = torch.device("cpu")
 KEY = "0123456789abcdef"
@@ -189,6 +190,51 @@ def test_another_size_adds_rows_and_keeps_the_old_ones(tmp_path):
     assert large.encoded == moved.sum() > 0
     assert latent_index.read(folder(tmp_path)).num_rows == 10 + moved.sum()
     assert run(tmp_path, manifest).encoded == 0
+
+
+def test_switching_variants_on_encodes_the_new_ones_alone_and_off_encodes_nothing(tmp_path):
+    manifest = make_images(tmp_path, range(6), [(128, 128), (150, 100)])
+    plain = run(tmp_path, manifest)
+    assert wanted(manifest, tmp_path, make_recipe(flip=True), KEY) == 6
+    flipped = run(tmp_path, manifest, flip=True)
+    assert flipped.encoded == 6
+    both = run(tmp_path, manifest, flip=True, color=True)
+    assert both.encoded == 6 * 4
+    assert run(tmp_path, manifest, color=True).encoded == 0
+    again = run(tmp_path, manifest)
+    assert again.encoded == 0
+    for row in range(6):
+        own = plain.read(np.array([row]))
+        assert torch.equal(both.read(np.array([row])), own)
+        assert torch.equal(again.read(np.array([row])), own)
+        each = [both.read(np.array([row]), number).numpy().tobytes() for number in range(6)]
+        assert len(set(each)) == 6
+        assert flipped.read(np.array([row]), 1).numpy().tobytes() == each[3]
+    assert gc(tmp_path, {KEY: keys(manifest, make_recipe(flip=True))}) > 0
+    assert run(tmp_path, manifest, flip=True).encoded == 0
+
+
+def test_a_variants_latent_is_that_of_its_pixels(tmp_path):
+    manifest = make_images(tmp_path, range(2), [(128, 128)])
+    store = run(tmp_path, manifest, flip=True, color=True)
+    for row, (path, md5) in enumerate(
+        zip(*(manifest.column(name).to_pylist() for name in ("path", "md5")), strict=True)
+    ):
+        own = np.asarray(Image.open(tmp_path / path).convert("RGB"))
+        for number, variant in enumerate(store.variants):
+            pixels = made(own, variant, md5).copy()
+            expected = latent_encoding.posterior_means(make_vae().eval(), pixels[None], CPU)
+            found = store.read(np.array([row]), np.array([number])).numpy()
+            assert np.abs(found - expected).max() <= 1e-4
+
+
+def test_an_image_whose_variant_has_no_latent_is_left_out(tmp_path):
+    manifest = make_images(tmp_path, range(2), [(64, 64)])
+    run(tmp_path, manifest)
+    (tmp_path / manifest.column("path")[0].as_py()).unlink()
+    store = run(tmp_path, manifest, flip=True)
+    assert store.problems == {0: "missing"}
+    assert store.buckets.tolist() == [[0, 0], [64, 64]]
 
 
 def test_the_kohya_rule_does_not_reuse_latents_of_another_filter(tmp_path):

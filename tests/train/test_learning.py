@@ -84,7 +84,7 @@ def loss(ready: Setup) -> float:
             timesteps=torch.from_numpy(timesteps.astype(np.int64)),
             ids=ready.tokens.stacked(captions),
             weights=torch.ones(len(part)),
-            sizes=ready.sizes[part],
+            sizes=ready.sizes[0, part],
         )
         total += float(losses.sum())
     return total / TRIPLES

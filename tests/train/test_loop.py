@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from schemas.recipes.train import TrainRecipe
 from train import train
+from train.batches import VARIANT, Batches, stream
 
 Make = Callable[..., TrainRecipe]
 
@@ -44,8 +46,8 @@ def test_a_run_leaves_adapter_recipe_log_samples_and_exposures(dataset: Path, re
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["first-00000004.safetensors"]
     exposures = pq.read_table(run / "exposures.parquet")
     assert exposures.column_names == [
-        *("md5", "set", "seen", "tags_cut", "tags_dropped", "captions_dropped", "skipped"),
-        "left_out",
+        *("md5", "set", "seen", "tags_cut", "tags_dropped", "captions_dropped"),
+        *("mirrored", "recolored", "skipped", "left_out"),
     ]
     assert sum(exposures.column("seen").to_pylist()) == result.images
 
@@ -83,6 +85,35 @@ def test_dropped_tags_and_captions_are_counted_of_each_image(dataset: Path, reci
         for line in table.to_pylist():
             found = (line["tags_dropped"], line["captions_dropped"])
             assert found == tuple(line["seen"] * count for count in expected)
+
+
+def test_exposures_are_exact_with_every_variant(dataset: Path, recipe: Make) -> None:
+    asked = recipe(
+        latents={"flip": True, "color": True},
+        adapter={"blocks": "M00"},
+        steps={"total": 0, "epochs": 8, "batch": 3},
+        caption={"drop_tag": {"general": 1.0}, "drop_caption": 0.3},
+    )
+    result = train(asked, dataset, device="cpu")
+    manifest = pq.read_table(dataset / "manifest.parquet").to_pylist()
+    table = pq.read_table(result.folder / "exposures.parquet").to_pylist()
+    assert [line["seen"] for line in table] == [8 * row["repeats"] for row in manifest]
+    for line in table:
+        assert line["tags_dropped"] == 8 * (line["seen"] - line["captions_dropped"])
+        assert line["skipped"] == 0
+    total = {key: sum(line[key] for line in table) for key in ("seen", "mirrored", "recolored")}
+    expected = {"seen": 96, "mirrored": 0, "recolored": 0}
+    for number in range(result.steps):
+        batch = Batches(
+            *(np.arange(6), np.array([row["repeats"] for row in manifest])),
+            *(np.array([row["width"] for row in manifest]), 3, asked.seed),
+        )[number]
+        for row, copy in zip(batch.rows, batch.copies, strict=True):
+            drawn = int(stream(asked.seed, VARIANT, number, row, copy).integers(6))
+            expected["mirrored"] += drawn >= 3
+            expected["recolored"] += drawn % 3 > 0
+    assert total == expected
+    assert 30 < total["mirrored"] < 66
 
 
 def test_a_finished_run_says_so_in_result_json(dataset: Path, recipe: Make) -> None:

@@ -67,7 +67,7 @@ def triples(ready: Setup) -> dict[str, torch.Tensor]:
         "timesteps": torch.from_numpy(rng.permutation(TRIPLES) * 15 + 20),
         "ids": ready.tokens.stacked(captions),
         "weights": torch.ones(TRIPLES),
-        "sizes": ready.sizes[rows],
+        "sizes": ready.sizes[0, rows],
     }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,11 +18,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from schemas.errors import ModelError, RecipeError
-from schemas.recipes.train import AdapterSection, ModelSection, TrainRecipe
+from schemas.geometry import place
+from schemas.recipes.train import AdapterSection, LatentsSection, ModelSection, TrainRecipe
 from train import train
 from train.adapter_file import read_adapter, write_adapter
 from train.adapters.adapter import Adapter, attach_adapter
 from train.blocks import SDXL
+from train.conditioning import true_sizes
 from train.finished import open_run
 from train.model import Model, find_model
 from train.sample import Painter
@@ -198,9 +201,9 @@ def test_sizes_and_crop_are_those_that_really_happened(
     run = ready(recipe(model={"path": str(sdxl), "clip_skip": 2}), dataset)
     rows = run.data.table.select(["width", "height"]).to_pylist()
     placed = run.store.placement
-    assert run.sizes.shape == (6, 6)
+    assert run.sizes.shape == (2, 6, 6)
     for row, size in enumerate(rows):
-        assert run.sizes[row].tolist() == [
+        assert run.sizes[0, row].tolist() == [
             *(size["height"], size["width"]),
             *(placed.crop_top[row], placed.crop_left[row]),
             *(placed.bucket_height[row], placed.bucket_width[row]),
@@ -208,7 +211,18 @@ def test_sizes_and_crop_are_those_that_really_happened(
     cropped = recipe(latents={"resolution": 64, "min": 64, "max": 64})
     run = ready(cropped.model_copy(update={"model": run.recipe.model}), dataset)
     wide = [row for row, size in enumerate(rows) if size["width"] == 96]
-    assert run.sizes[wide].tolist() == [[64, 96, 0, 16, 64, 64]] * 3
+    assert run.sizes[0, wide].tolist() == [[64, 96, 0, 16, 64, 64]] * 3
+
+
+def test_of_a_mirrored_picture_what_was_cut_at_the_right_is_told() -> None:
+    manifest = pa.table({"width": [101, 64], "height": [64, 64]})
+    section = LatentsSection(resolution=96, min=32, max=96, step=32)
+    placed = place(np.array([101, 64]), np.array([64, 64]), section)
+    assert (placed.crop_left.tolist(), placed.bucket_width.tolist()) == ([2, 0], [96, 64])
+    assert true_sizes(manifest, placed).tolist() == [
+        [[64, 101, 0, 2, 64, 96], [64, 64, 0, 0, 64, 64]],
+        [[64, 101, 0, 3, 64, 96], [64, 64, 0, 0, 64, 64]],
+    ]
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
