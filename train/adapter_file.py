@@ -1,8 +1,6 @@
 """Adapter files: safetensors with kohya's names, and the metadata that user interfaces read.
 
-The file is written here, not by the safetensors library, because that writes metadata in random
-order: the same tensors and metadata are the same bytes. Layout as published in the format's
-specification: header length (u64, little-endian), JSON header, tensors without gaps.
+The same tensors and metadata are the same bytes.
 """
 
 import hashlib
@@ -20,12 +18,8 @@ from schemas.errors import ModelError
 from schemas.files import fingerprint, write_bytes
 from schemas.recipes.train import AdapterKind, AdapterSection, ModelKind, TrainRecipe
 from train.checkpoint_file import SafetensorsFile
+from train.tensor_file import Entry, bytes_of, header
 
-DTYPES = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-}
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 KINDS: Mapping[ModelKind, Mapping[str, str]] = {  # what user interfaces know a model's kind by
     "sd15": {
@@ -71,21 +65,9 @@ def write_adapter(
 
 def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
     """Return a safetensors file: names and metadata sorted, the same bytes for the same values."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    parts: list[bytes] = []
-    end = 0
-    for name, tensor in sorted(tensors.items()):
-        data = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        header[name] = {
-            "dtype": DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [end, end + len(data)],
-        }
-        end += len(data)
-        parts.append(data)
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+    ordered = sorted(tensors.items())
+    entries = [Entry(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in ordered]
+    return b"".join([header(entries, metadata), *(bytes_of(tensor) for _, tensor in ordered)])
 
 
 def read_adapter(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

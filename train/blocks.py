@@ -40,6 +40,14 @@ _SGM_RESNET = {
     "time_emb_proj": "emb_layers_1",
     "conv_shortcut": "skip_connection",
 }
+_SGM_OUTSIDE = {  # what belongs to no level
+    "conv_in": "input_blocks_0_0",
+    "conv_out": "out_2",
+    "time_embedding_linear_1": "time_embed_0",
+    "time_embedding_linear_2": "time_embed_2",
+    "add_embedding_linear_1": "label_emb_0_0",
+    "add_embedding_linear_2": "label_emb_0_2",
+}
 
 T = TypeVar("T")
 
@@ -197,10 +205,8 @@ def _numbered(side: str, level: int, part: str, layer: int) -> str:
 
 def _sgm(flat: str) -> str:
     """The name that SDXL's own code gives to a module of diffusers' flat name."""
-    if flat == "conv_in":
-        return "input_blocks_0_0"
     if not (found := _FLAT_LAYER.fullmatch(flat)):
-        return flat
+        return _SGM_OUTSIDE.get(flat, flat)
     part, layer, rest = found[4], int(found[5]), found[6]
     if found[3]:
         place = f"middle_block_{1 if part == 'attentions' else 2 * layer}"

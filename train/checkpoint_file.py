@@ -17,6 +17,8 @@ from schemas.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
+    from train.tensor_file import Entry
+
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 CHUNK = 1 << 24
 
@@ -86,6 +88,32 @@ class SafetensorsFile:
                 f"{self.name} is no safetensors file ({error}): get it again"
             ) from None
 
+    @cached_property
+    def entries(self) -> "tuple[Entry, ...]":
+        """What the header says of every tensor, in the order of their bytes. Raises ModelError."""
+        from train.tensor_file import DTYPES, Entry
+
+        stored = [item for item in self._header[1].items() if item[0] != "__metadata__"]
+        stored.sort(key=lambda item: item[1]["data_offsets"][0])
+        if strange := {entry["dtype"] for _, entry in stored} - DTYPES.keys():
+            raise ModelError(f"{self.name} holds numbers of a kind not known here: {min(strange)}")
+        return tuple(
+            Entry(name, DTYPES[entry["dtype"]], tuple(entry["shape"])) for name, entry in stored
+        )
+
+    def tensor(self, entry: "Entry") -> "torch.Tensor":
+        """Return one tensor as it is stored, not mapped: its memory is free when it is dropped."""
+        import torch
+
+        start, header = self._header
+        data = bytearray(entry.size)
+        with self.path.open("rb") as file:
+            file.seek(start + header[entry.name]["data_offsets"][0])
+            file.readinto(data)
+        if not data:
+            return torch.empty(entry.shape, dtype=entry.dtype)
+        return torch.frombuffer(data, dtype=entry.dtype).reshape(entry.shape)
+
     def sha256(self, names: Mapping[str, str]) -> str:
         """Return the hash over tensors' bytes; names: in this file -> as they are to be hashed."""
         start, header = self._header
@@ -150,6 +178,17 @@ class PickledFile:
     def read(self, names: Iterable[str]) -> "dict[str, torch.Tensor]":
         """Return these tensors, as they are stored."""
         return {name: self._tensors[name] for name in names}
+
+    @cached_property
+    def entries(self) -> "tuple[Entry, ...]":
+        """What is known of every tensor, in the order of the file. Raises ModelError."""
+        from train.tensor_file import Entry
+
+        return tuple(Entry(name, t.dtype, tuple(t.shape)) for name, t in self._tensors.items())
+
+    def tensor(self, entry: "Entry") -> "torch.Tensor":
+        """Return a copy of one tensor."""
+        return self._tensors[entry.name].clone()
 
     def sha256(self, names: Mapping[str, str]) -> str:
         """Return the hash over tensors' bytes; names: in this file -> as they are to be hashed."""

@@ -97,30 +97,27 @@ class DiffusersFolder:
         return read_config(self.folder / "scheduler" / "scheduler_config.json")
 
 
-def open_folder(folder: Path, path: str) -> DiffusersFolder:
-    """Return the model in a folder that the recipe names as `path`. Raises ModelError."""
+def open_folder(folder: Path, path: str, key: str = "model.path") -> DiffusersFolder:
+    """Return the model in a folder that `key` of the recipe names as `path`. Raises ModelError."""
+    what = f"{key} {path}"
     index = folder / "model_index.json"
     pipeline = read_config(index).get("_class_name", "") if index.is_file() else ""
     if (folder / "transformer").is_dir() and not (folder / "unet").is_dir():
         raise ModelError(
-            f"model.path {path} is another kind of model ({pipeline or 'with a transformer'}):"
+            f"{what} is another kind of model ({pipeline or 'with a transformer'}):"
             " kiroku trains SD1.5 and SDXL"
         )
     if (folder / "text_encoder_2").is_dir() and not (folder / "text_encoder").is_dir():
         raise ModelError(
-            f"model.path {path} is SDXL's refiner: give the base model, which adapters are trained"
-            " on"
+            f"{what} is SDXL's refiner: give the base model, which adapters are trained on"
         )
     lacks = [part for part in PARTS if not any((folder / part).glob("*config.json"))]
     if lacks:
-        raise ModelError(
-            f"model.path {path} is no diffusers model: it lacks {', '.join(sorted(lacks))}"
-        )
+        raise ModelError(f"{what} is no diffusers model: it lacks {', '.join(sorted(lacks))}")
     unet = read_config(folder / "unet" / "config.json")
     kind: ModelKind = "sdxl" if (folder / "text_encoder_2").is_dir() else "sd15"
     check_unet(
-        f"model.path {path}",
-        kind,
+        *(what, kind),
         channels=unet.get("in_channels", 4),
         context=unet.get("cross_attention_dim", 0),
         levels=len(unet.get("block_out_channels", ())),

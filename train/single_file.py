@@ -150,9 +150,9 @@ class SingleFile:
         return self.file.read(name for name in self.file.shapes if name.startswith(prefix))
 
 
-def open_file(path: Path, name: str) -> SingleFile:
-    """Return the model in a file that the recipe names as `name`. Raises ModelError."""
-    what = f"model.path {name}"
+def open_file(path: Path, name: str, key: str = "model.path") -> SingleFile:
+    """Return the model in a file that `key` of the recipe names as `name`. Raises ModelError."""
+    what = f"{key} {name}"
     file = open_checkpoint(path, what)
     kind = _kind(file.shapes, what)
     levels, layers = configs.unet_levels(file.shapes)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from schemas.recipes.train import TrainRecipe
 from schemas.tables import MANIFEST
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.insert(0, str(Path(__file__).parent))  # tests import what stands beside them by name
 
 TAGS = ["1girl", "smile", "hat", "long hair", "blue eyes", "red hair", "outdoors", "blush"]
 WORDS = [*TAGS, "azusa", "masterpiece", "best quality", "simple background", "lowres"]
@@ -107,6 +109,61 @@ def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     ).save_pretrained(folder / "model")
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def sd15(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SD1.5 in small with 8 heads and norms of 32 groups, as every single file is taken to have."""
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    folder = tmp_path_factory.mktemp("sd15")
+    torch.manual_seed(0)
+    UNet2DConditionModel(
+        sample_size=64,
+        cross_attention_dim=64,
+        attention_head_dim=8,
+        block_out_channels=(32, 64, 64, 64),
+        layers_per_block=2,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=2,
+        sample_size=512,
+    ).save_pretrained(folder / "vae")
+    vocabulary = 300
+    CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=64,
+            intermediate_size=128,
+            projection_dim=64,
+            num_hidden_layers=3,
+            num_attention_heads=1,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=vocabulary - 1,
+        )
+    ).save_pretrained(folder / "text_encoder")
+    DDPMScheduler.from_pretrained(model / "scheduler").save_pretrained(folder / "scheduler")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def single_files(
+    sd15: Path, sdxl: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A .safetensors file of each kind."""
+    from safetensors.torch import save_file
+    from single_file_layout import as_single_file
+
+    folder = tmp_path_factory.mktemp("files")
+    for kind, source in (("sd15", sd15), ("sdxl", sdxl)):
+        save_file(as_single_file(source, kind), folder / f"{kind}.safetensors")
+    return {kind: folder / f"{kind}.safetensors" for kind in ("sd15", "sdxl")}
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ def test_unet_paths_of_sd15_have_a_block_and_a_name(
         ("up_blocks.0.attentions.2.proj_in", "OUT02", "output_blocks_2_1_proj_in"),
         ("up_blocks.0.upsamplers.0.conv", "OUT02", "output_blocks_2_2_conv"),
         ("up_blocks.2.resnets.1.conv_shortcut", "OUT07", "output_blocks_7_0_skip_connection"),
-        ("time_embedding.linear_1", None, "time_embedding_linear_1"),
+        ("time_embedding.linear_1", None, "time_embed_0"),
     ],
 )
 def test_unet_paths_of_sdxl_have_a_block_and_the_name_of_sgm(

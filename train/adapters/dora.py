@@ -20,9 +20,25 @@ from train.frozen import weight_on
 LEAST = 1e-12  # a weight of nothing but zeros has a direction to divide by, too
 
 
-def lengths(weight: torch.Tensor) -> torch.Tensor:
-    """Return the Euclidean length of each output's weights, [out, 1] or [out, 1, 1, 1]."""
-    return weight.pow(2).sum(tuple(range(1, weight.dim())), keepdim=True).sqrt()
+def lengths(weight: torch.Tensor, along: int = 0) -> torch.Tensor:
+    """Return the Euclidean length of each output's weights, [out, 1] or [out, 1, 1, 1].
+
+    along: 1 for those of each input, [1, in] or [1, in, 1, 1].
+    """
+    others = [dimension for dimension in range(weight.dim()) if dimension != along]
+    found: torch.Tensor = torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+    return found
+
+
+def scaled(base: torch.Tensor, change: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """Return the change of the weight `base` where `change` turns it and `magnitude` scales it.
+
+    magnitude: [out, 1, ...] or, as some trainers have it, one length per input, [1, in, ...].
+    """
+    turned = base.float() + change
+    along = 1 if magnitude.shape[0] == 1 and turned.shape[0] > 1 else 0
+    norm = lengths(turned, along).detach().clamp_min(LEAST)
+    return turned * (magnitude / norm) - base.float()
 
 
 def delta(
@@ -32,8 +48,7 @@ def delta(
 
     down: [rank, in, ...], up: [out, rank, ...], magnitude: [out, 1, ...].
     """
-    turned = base.float() + lora.delta(down, up, alpha)
-    return magnitude * turned / lengths(turned).detach().clamp_min(LEAST) - base.float()
+    return scaled(base, lora.delta(down, up, alpha), magnitude)
 
 
 class DoRA(lora.LoRA):

@@ -27,8 +27,8 @@ def delta(down: torch.Tensor, up: torch.Tensor, alpha: float) -> torch.Tensor:
     down: [rank, in, ...], up: [out, rank, ...]. Computed in fp32. Additive: W0 does not matter.
     """
     rank = down.shape[0]
-    product = up.float().flatten(1) @ down.float().flatten(1)
-    return product.reshape(up.shape[0], *down.shape[1:]) * (alpha / rank)
+    product = (up.float().flatten(1) * (alpha / rank)) @ down.float().flatten(1)
+    return product.reshape(up.shape[0], *down.shape[1:])
 
 
 class LoRA(Layer):

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.command import run, version
+from train.cli import merging
 
 app = App(
     name="train",
@@ -250,6 +251,9 @@ def convert(
         print(dumps(asdict(found), ensure_ascii=False, indent=1))
     else:
         print(found.text(), end="")
+
+
+app.command(merging.merge)
 
 
 def main() -> int:

@@ -1,0 +1,118 @@
+"""Foreign adapter files: every way in which LyCORIS writes a change, by the library's own code."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from schemas.errors import ModelError
+from train.adapter_modules import build, open_adapter
+from train.adapters import dora
+
+BASES: dict[str, Any] = {
+    "linear": lambda: nn.Linear(16, 24, bias=False),
+    "conv3x3": lambda: nn.Conv2d(16, 24, 3, bias=False),
+}
+SIZES = {"linear": (2, 16), "conv3x3": (2, 16, 5, 5)}
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "locon with a core": ("LoConModule", {"use_tucker": True}),
+    "loha": ("LohaModule", {}),
+    "loha with a core": ("LohaModule", {"use_tucker": True}),
+    "lokr": ("LokrModule", {"factor": 4}),
+    "lokr with a core": ("LokrModule", {"factor": 4, "use_tucker": True}),
+    "lokr, both sides cut": ("LokrModule", {"factor": 8, "decompose_both": True}),
+    "lokr, both sides whole": ("LokrModule", {"factor": 4, "full_matrix": True}),
+}
+
+
+def made(way: str, shape: str, **more: Any) -> tuple[Any, Any]:
+    """One of lycoris' modules with weights, and its base."""
+    import lycoris
+
+    name, options = WAYS[way]
+    torch.manual_seed(0)
+    base = BASES[shape]()
+    module = getattr(lycoris, name)("", base, lora_dim=2, alpha=3.0, **options, **more)
+    for weight in module.parameters():
+        nn.init.normal_(weight, std=0.3)
+    return module, base
+
+
+@pytest.mark.parametrize("shape", BASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_change_is_what_lycoris_makes_of_the_file(way: str, shape: str) -> None:
+    module, base = made(way, shape)
+    tensors = {name: t.detach() for name, t in module.custom_state_dict().items()}
+    change = build(tensors)
+    weight, x = base.weight.detach(), torch.randn(SIZES[shape])
+    found = change.delta(weight, slice(0, 24))
+    with torch.no_grad():
+        theirs = module(x)  # their get_diff_weight multiplies by alpha / rank twice
+        base.weight += found
+        torch.testing.assert_close(base(x), theirs, atol=1e-4, rtol=1e-4)
+        base.weight -= found
+    some = change.delta(weight[5:17], slice(5, 17))
+    torch.testing.assert_close(some, found[5:17])
+
+
+@pytest.mark.parametrize("on_output", [True, False])
+@pytest.mark.parametrize("way", ["locon with a core", "loha", "lokr"])
+def test_lengths_may_stand_on_any_kind_and_on_inputs(way: str, on_output: bool) -> None:
+    module, base = made(way, "conv3x3", weight_decompose=True, wd_on_out=on_output)
+    tensors = {name: t.detach() for name, t in module.custom_state_dict().items()}
+    change = build(tensors)
+    weight = base.weight.detach()
+    plain = build({end: t for end, t in tensors.items() if end != "dora_scale"})
+    turned = weight + plain.delta(weight, slice(0, 24))
+    with torch.no_grad():
+        expected = module.apply_weight_decompose(turned) - weight
+    found = change.delta(weight, slice(0, 24))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert change.needs_whole is not on_output
+
+
+def test_lengths_of_inputs_are_columns() -> None:
+    weight = torch.randn(5, 3, 2, 2)
+    assert dora.lengths(weight, 1).shape == (1, 3, 1, 1)
+    torch.testing.assert_close(dora.lengths(weight, 1)[0, 2], weight[:, 2].norm().reshape(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (
+            {"unet.down_blocks.0.to_q.lora_A.weight": (2, 4)},
+            "adapter a.safetensors has diffusers' own names of tensors: convert it to kohya's names"
+            " (lora_unet_...lora_down.weight), which user interfaces read as well",
+        ),
+        (
+            {"emb_params": (2, 4)},
+            "a.safetensors holds no adapter that is known here (LoRA, LoHa, LoKr)",
+        ),
+    ],
+)
+def test_files_that_are_no_adapters_are_told(
+    tensors: dict[str, tuple[int, ...]], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, path)
+    with pytest.raises(ModelError) as caught:
+        open_adapter(path)
+    assert str(caught.value) == message
+
+
+def test_a_module_that_lacks_a_tensor_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(2, 4)}, path)
+    adapter = open_adapter(path)
+    with pytest.raises(ModelError) as caught:
+        adapter.read(adapter.modules[0])
+    assert str(caught.value) == (
+        "adapter a.safetensors: the tensors of lora_unet_x make no change (no lora_up.weight): get"
+        " it again"
+    )
+    with pytest.raises(ModelError, match=r"^adapter .*b\.safetensors is missing"):
+        open_adapter(tmp_path / "b.safetensors")

@@ -1,0 +1,265 @@
+"""What an adapter file holds, module by module: which kind each is, and the change it makes.
+
+Read from the names of tensors, whoever wrote the file: kohya-ss/sd-scripts, LyCORIS, kiroku. One
+module at a time is read, so that a large file is never in memory whole.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from schemas.errors import ModelError
+from schemas.recipes.train import ModelKind
+from train.adapters import dora, lora, products
+from train.blocks import ARCHITECTURES, Architecture
+from train.checkpoint_file import SafetensorsFile
+from train.tensor_file import Entry
+
+MARKS = {  # the end of a tensor's name that only this kind has
+    "lora_down.weight": "lora",
+    "hada_w1_a": "loha",
+    "lokr_w1": "lokr",
+    "lokr_w1_a": "lokr",
+}
+ENDS = frozenset(
+    (
+        *("alpha", "dora_scale"),
+        *("lora_down.weight", "lora_mid.weight", "lora_up.weight"),
+        *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
+        *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+    )
+)
+DIFFUSERS_ENDS = (".lora_A.weight", ".lora.down.weight", ".lora_linear_layer.down.weight")
+OF_SDXL = ("lora_te1_", "lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """LoRA, LoCon and DyLoRA. up: [out, rank, ...], down: [rank, in, ...]."""
+
+    down: torch.Tensor
+    up: torch.Tensor
+    alpha: float
+
+    @property
+    def outputs(self) -> int:
+        """How many the weight has."""
+        return self.up.shape[0]
+
+    def rows(self, rows: slice) -> torch.Tensor:
+        """Return the change of these outputs, fp32 [n, in * k * k]."""
+        return lora.delta(self.down, self.up[rows], self.alpha).flatten(1)
+
+
+@dataclass(frozen=True)
+class Hadamard:
+    """LoHa. Of each pair: left [out, rank], right [rank, in, ...]."""
+
+    first: tuple[torch.Tensor, torch.Tensor]
+    second: tuple[torch.Tensor, torch.Tensor]
+    alpha: float
+
+    @property
+    def outputs(self) -> int:
+        """How many the weight has."""
+        return self.first[0].shape[0]
+
+    def rows(self, rows: slice) -> torch.Tensor:
+        """Return the change of these outputs, fp32 [n, in * k * k]."""
+        (left, right), (left2, right2) = self.first, self.second
+        return products.loha((left[rows], right), (left2[rows], right2), self.alpha)
+
+
+@dataclass(frozen=True)
+class Kronecker:
+    """LoKr. one: [a, b], two: [c, d, ...]."""
+
+    one: torch.Tensor
+    two: torch.Tensor
+    scale: float
+
+    @property
+    def outputs(self) -> int:
+        """How many the weight has."""
+        return self.one.shape[0] * self.two.shape[0]
+
+    def rows(self, rows: slice) -> torch.Tensor:
+        """Return the change of these outputs, fp32 [n, in * k * k]."""
+        return products.lokr(self.one, self.two, self.scale, rows)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a module adds to its weight. magnitude: DoRA's lengths, which may stand on any kind."""
+
+    plain: LowRank | Hadamard | Kronecker
+    magnitude: torch.Tensor | None = None
+
+    @property
+    def needs_whole(self) -> bool:
+        """Whether one output's change depends on the others: DoRA with a length per input."""
+        return self.magnitude is not None and self.magnitude.shape[0] != self.plain.outputs
+
+    def delta(self, base: torch.Tensor, rows: slice) -> torch.Tensor:
+        """Return the change of outputs `rows`, which are `base` [n, in, ...], fp32, in its shape.
+
+        Raises RuntimeError where the shapes do not go together.
+        """
+        change = self.plain.rows(rows).reshape(base.shape)
+        if self.magnitude is None:
+            return change
+        magnitude = self.magnitude.float()
+        if magnitude.shape[0] == self.plain.outputs:
+            magnitude = magnitude[rows]
+        flat = magnitude.reshape(magnitude.shape[0], -1)
+        ones = [1] * (base.dim() - 2)
+        return dora.scaled(base, change, flat.reshape(*flat.shape, *ones))
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module in an adapter file. name: as its architecture's files have it."""
+
+    name: str
+    written: str  # as this file has it
+    ends: frozenset[str]
+
+    @property
+    def kind(self) -> str:
+        """lora, loha or lokr, dora where a length stands on one of them; "" for any other."""
+        kinds = {MARKS[end] for end in self.ends & MARKS.keys()}
+        if len(kinds) != 1 or self.ends - ENDS:
+            return ""
+        return "dora" if "dora_scale" in self.ends else kinds.pop()
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """An adapter file, unread but for its header."""
+
+    file: SafetensorsFile
+    architecture: Architecture
+
+    @cached_property
+    def modules(self) -> tuple[Module, ...]:
+        """Its modules, in the order of their names."""
+        ends: dict[str, set[str]] = {}
+        for entry in self.file.entries:
+            name, _, end = entry.name.partition(".")
+            ends.setdefault(name, set()).add(end)
+        return tuple(
+            Module(self.architecture.own_name(name), name, frozenset(own))
+            for name, own in sorted(ends.items())
+        )
+
+    def read(self, module: Module) -> Change:
+        """Return the change that a module of a known kind makes. Raises ModelError."""
+        tensors = {end: self.file.tensor(entry) for end, entry in self._entries(module).items()}
+        return self._built(module, tensors)
+
+    def sketch(self, module: Module) -> Change:
+        """Return the same on the meta device, for its shapes alone. Raises ModelError."""
+        empty = {
+            end: torch.empty(entry.shape, dtype=entry.dtype, device="meta")
+            for end, entry in self._entries(module).items()
+            if end != "alpha"
+        }
+        return self._built(module, empty)
+
+    def _built(self, module: Module, tensors: Mapping[str, torch.Tensor]) -> Change:
+        try:
+            return build(tensors)
+        except (KeyError, RuntimeError, IndexError) as error:
+            said = f"no {error.args[0]}" if isinstance(error, KeyError) else "their shapes differ"
+            raise ModelError(
+                f"{self.file.name}: the tensors of {module.written} make no change ({said}): get it"
+                " again"
+            ) from None
+
+    def _entries(self, module: Module) -> dict[str, Entry]:
+        return {end: self._by_name[f"{module.written}.{end}"] for end in module.ends}
+
+    @cached_property
+    def _by_name(self) -> dict[str, Entry]:
+        return {entry.name: entry for entry in self.file.entries}
+
+
+def open_adapter(path: Path, architecture: Architecture | None = None) -> AdapterFile:
+    """Return the adapter in a file; its architecture, where not given, is seen from its names.
+
+    Raises ModelError when it is missing, cut off, or holds no adapter.
+    """
+    file = SafetensorsFile(path, f"adapter {path.name}")
+    if not path.is_file():
+        raise ModelError(f"adapter {path} is missing: name a .safetensors file")
+    names = list(file.shapes)
+    if any(name.endswith(DIFFUSERS_ENDS) for name in names):
+        raise ModelError(
+            f"adapter {path.name} has diffusers' own names of tensors: convert it to kohya's names"
+            " (lora_unet_...lora_down.weight), which user interfaces read as well"
+        )
+    if not any(name.partition(".")[2] in MARKS for name in names):
+        raise ModelError(f"{path.name} holds no adapter that is known here (LoRA, LoHa, LoKr)")
+    return AdapterFile(file, architecture or ARCHITECTURES[_kind(names)])
+
+
+def is_adapter(names: Iterable[str]) -> bool:
+    """Whether a file with these tensors is an adapter."""
+    return any(name.endswith(DIFFUSERS_ENDS) or name.partition(".")[2] in MARKS for name in names)
+
+
+def _kind(names: Iterable[str]) -> ModelKind:
+    """Which kind of model an adapter is of; a second block in a transformer is SDXL's alone."""
+    for name in names:
+        if name.startswith(OF_SDXL) or "_transformer_blocks_1_" in name:
+            return "sdxl"
+    return "sd15"
+
+
+def build(tensors: Mapping[str, torch.Tensor]) -> Change:
+    """Return the change that the tensors of a module, by the ends of their names, make.
+
+    Without alpha the factors count as they are. Raises KeyError for what is missing, RuntimeError
+    for shapes that do not go together.
+    """
+    if "lora_down.weight" in tensors:
+        down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
+        if "lora_mid.weight" in tensors:
+            down = products.tucker(tensors["lora_mid.weight"], down)
+        plain: LowRank | Hadamard | Kronecker = LowRank(down, up, _alpha(tensors, down.shape[0]))
+    elif "hada_w1_a" in tensors:
+        rank = tensors["hada_w1_b"].shape[0]
+        plain = Hadamard(_pair(tensors, 1), _pair(tensors, 2), _alpha(tensors, rank))
+    else:
+        plain = _kronecker(tensors)
+    return Change(plain, tensors.get("dora_scale"))
+
+
+def _alpha(tensors: Mapping[str, torch.Tensor], rank: int) -> float:
+    return float(tensors["alpha"]) if "alpha" in tensors else float(rank)
+
+
+def _pair(tensors: Mapping[str, torch.Tensor], number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    left, right = tensors[f"hada_w{number}_a"], tensors[f"hada_w{number}_b"]
+    if f"hada_t{number}" in tensors:
+        return left.T, products.tucker(tensors[f"hada_t{number}"], right)
+    return left, right
+
+
+def _kronecker(tensors: Mapping[str, torch.Tensor]) -> Kronecker:
+    """LoKr, either side of which may be whole; where both are, alpha means nothing."""
+    ranks = [tensors[end].shape[0] for end in ("lokr_w1_b", "lokr_w2_b") if end in tensors]
+    scale = _alpha(tensors, ranks[0]) / ranks[0] if ranks else 1.0
+    sides = []
+    for side in ("lokr_w1", "lokr_w2"):
+        if side in tensors:
+            sides.append(tensors[side])
+            continue
+        left, right = tensors[f"{side}_a"].float(), tensors[f"{side}_b"].float()
+        if side == "lokr_w2" and "lokr_t2" in tensors:
+            left, right = left.T, products.tucker(tensors["lokr_t2"], right)
+        sides.append(left @ right.flatten(1))
+    return Kronecker(sides[0], sides[1], scale)

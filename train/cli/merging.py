@@ -1,0 +1,77 @@
+"""`train merge`: its words. Imports what it runs only when it runs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+
+
+def merge(
+    base: str,
+    /,
+    *sources: str,
+    out: Annotated[Path | None, Parameter(show_default=False)] = None,
+    less: Annotated[Path | None, Parameter(show_default=False)] = None,
+    precision: Literal["same", "fp32", "fp16", "bf16"] = "same",
+    allow_unmatched: Flag = False,
+    overwrite: Flag = False,
+    dry_run: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Merge adapters, or other checkpoints by blocks, into a checkpoint.
+
+    train merge base.safetensors azusa.safetensors:0.8:OUT03-06 --out new.safetensors
+
+    Parameters
+    ----------
+    base
+        The checkpoint that is merged into: a .safetensors or .ckpt file, or a diffusers folder. The
+        result has its layout, names and metadata.
+    sources
+        FILE, FILE:strength or FILE:strength:blocks. A strength of 1 is as trained, below 0 it is
+        subtracted. Blocks: names (OUT03-06,IN04-07=0.5), a vector of 12, 17, 20 or 26 values, or a
+        preset (NCNF). Of another checkpoint that part is taken: base + strength * (it - base).
+    out
+        Where the result goes: a .safetensors file, or a folder where the base is one.
+    less
+        Add the difference of other checkpoints to this one, instead of to the base.
+    precision
+        That of the U-Net and text encoders in the result.
+    allow_unmatched
+        Leave out what has no place in the base, which is an error otherwise.
+    overwrite
+        Write over what is at --out.
+    dry_run
+        List what is found in the base and what is not, and write nothing.
+    json
+        Print what is found as one JSON object.
+    """
+    from schemas.errors import UsageError
+    from train.merging.sources import parse_source
+
+    root, *rest = (parse_source(text) for text in (base, *sources))
+    if not rest:
+        raise UsageError(f"nothing to merge into {base}: name adapters or checkpoints behind it")
+    if out is None and not dry_run:
+        raise UsageError("where to? give --out, or --dry-run to see what would be merged")
+    if root.strength != 1 or root.blocks:
+        raise UsageError(f"{base} is merged into and counts whole: give no strength with it")
+    from dataclasses import asdict
+    from json import dumps
+
+    from train.cli import show_merging
+    from train.merging.merge import merge, plan
+
+    if dry_run or out is None:
+        found, _, _ = plan(root.path, rest, less)
+    else:
+        options = {"allow_unmatched": allow_unmatched, "overwrite": overwrite}
+        found = merge(root.path, rest, out, less=less, precision=precision, **options)
+    if json:
+        print(dumps(asdict(found), ensure_ascii=False, indent=1))
+    else:
+        show_merging.plan(found)
+        if not dry_run:
+            print(out)

@@ -1,0 +1,58 @@
+"""What a merge looks like, for people."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from train.kinds import SPOKEN
+from train.merging.match import Match
+from train.merging.merge import Plan
+
+SHOWN = 20  # names of what is not found
+
+
+def plan(found: Plan) -> None:
+    """Print what is found in the base, and what is not."""
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    layout = f"{SPOKEN[found.kind]}, {found.layout}"
+    table.add_row(found.base, layout, f"{found.tensors:,} tensors")
+    for match in found.matches:
+        kinds = ", ".join(match.kinds)
+        unit = "tensors" if "checkpoint" in match.kinds else "modules"
+        counts = f"{match.matched:,} of {match.found:,} {unit}"
+        table.add_row(match.name, f"{kinds} at {match.strength:g}", counts)
+    console.print(table)
+    for match in found.matches:
+        if set(match.factors.values()) != {match.strength}:
+            console.print(f"{match.name} counts {_blocks(match.factors)}", soft_wrap=True)
+        _unmatched(console, match)
+
+
+def _blocks(factors: Mapping[str, float]) -> str:
+    """What each block counts: "0.8 in TE, IN01-11; 0 in OUT03-05"."""
+    by_factor: dict[float, list[str]] = {}
+    for block, factor in factors.items():
+        by_factor.setdefault(factor, []).append(block)
+    return "; ".join(f"{factor:g} in {_ranges(blocks)}" for factor, blocks in by_factor.items())
+
+
+def _ranges(blocks: Sequence[str]) -> str:
+    """Names of blocks, those that follow one another as a range."""
+    parts: list[list[str]] = []
+    for block in blocks:
+        last = parts[-1][-1] if parts else ""
+        follows = last[-2:].isdecimal() and block == f"{last[:-2]}{int(last[-2:]) + 1:02}"
+        parts[-1].append(block) if follows else parts.append([block])
+    return ", ".join(part[0] if len(part) == 1 else f"{part[0]}-{part[-1][-2:]}" for part in parts)
+
+
+def _unmatched(console: Console, match: Match) -> None:
+    if not match.unmatched:
+        return
+    console.print(f"\nnot found of {match.name}:", markup=False)
+    for name, reason in list(match.unmatched.items())[:SHOWN]:
+        console.print(f"  {name}: {reason}", markup=False, soft_wrap=True)
+    if (more := len(match.unmatched) - SHOWN) > 0:
+        console.print(f"  and {more} more: --json lists them")
