@@ -94,10 +94,29 @@ def _over_white(image: Image.Image) -> Image.Image:
         return _from_16_bit(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    straight = image.convert("LA") if image.mode == "La" else image  # Pillow knows no shorter way
-    rgba = straight if straight.mode == "RGBA" else straight.convert("RGBA")
+    rgba = _with_alpha(image)
     flat = Image.new("RGBA", rgba.size, (*WHITE, 255))
     return Image.alpha_composite(flat, rgba).convert("RGB")
+
+
+def upright_alpha(image: Image.Image) -> Image.Image | None:
+    """How opaque each pixel of the upright picture is, mode L; None where all of it is opaque."""
+    if not image.has_transparency_data:
+        return None
+    if image.mode.startswith("I"):
+        hidden = image.info.get("transparency")
+        alpha = Image.fromarray(np.where(np.asarray(image) == hidden, 0, 255).astype(np.uint8))
+    else:
+        alpha = _with_alpha(image).getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return None
+    turn = _TURNS.get(orientation(image))
+    return alpha if turn is None else alpha.transpose(turn)
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    straight = image.convert("LA") if image.mode == "La" else image  # Pillow knows no shorter way
+    return straight if straight.mode == "RGBA" else straight.convert("RGBA")
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

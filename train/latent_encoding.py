@@ -19,8 +19,8 @@ from schemas.errors import DeviceError, ModelError
 from schemas.progress import Advance, task
 from train import latent_index
 from train.latent_index import SHARD_ROWS, Encoded
-from train.latent_shards import SHRINK, Floats
-from train.pixels import Changed, Picture, Pixels, Unreadable, decode
+from train.latent_shards import SHRINK, Floats, Mask
+from train.pixels import Changed, Decoded, Picture, Unreadable, decode
 
 BATCH_PIXELS = 1 << 20  # of a batch: one image of 1024 x 1024, or four of 512 x 512
 AHEAD_PIXELS = 1 << 24  # decoded before the VAE asks for them: 48 MiB
@@ -73,7 +73,7 @@ def encode_missing(
             kept = [row for row in rows if row not in shard.failures]
             if kept:
                 problems = [shard.problems.get(row) for row in kept]
-                made = Encoded(keys.take(kept), shard.latents, problems)
+                made = Encoded(keys.take(kept), shard.latents, shard.masks, problems)
                 index = latent_index.add(folder, index, made)
     return Outcome(index, failures, encoded)
 
@@ -83,6 +83,7 @@ class _Shard:
     """One shard's images: latents of those without a problem, and why the others have none."""
 
     latents: list[Floats]
+    masks: list[Mask | None]  # of the same rows
     problems: dict[int, str]  # row -> reason that will not change
     failures: dict[int, str]  # row -> reason of this time only
     encoded: int
@@ -98,7 +99,7 @@ def _shards_of(rows: Sequence[int], pictures: Sequence[Picture]) -> Iterator[lis
 def _encode_shard(
     rows: Sequence[int],
     bucket: tuple[int, int],
-    decoded: Iterator[Pixels | Exception],
+    decoded: Iterator[Decoded | Exception],
     vae: AutoencoderKL,
     device: torch.device,
     advance: Advance,
@@ -106,11 +107,12 @@ def _encode_shard(
     """Take the next len(rows) images of `decoded` through the VAE, a batch at a time."""
     batch = max(1, BATCH_PIXELS // (bucket[0] * bucket[1]))
     latents: list[Floats] = []
+    masks: list[Mask | None] = []
     problems: dict[int, str] = {}
     failures: dict[int, str] = {}
     encoded = 0
     for start in range(0, len(rows), batch):
-        images: dict[int, Pixels] = {}
+        images: dict[int, Decoded] = {}
         for row, image in zip(rows[start : start + batch], decoded, strict=False):
             if isinstance(image, Unreadable):
                 problems[row] = f"unreadable image: {image.reason}"
@@ -121,15 +123,17 @@ def _encode_shard(
             else:
                 images[row] = image
         if images:
-            means = posterior_means(vae, np.stack(list(images.values())), device)
+            pixels = np.stack([image.pixels for image in images.values()])
+            means = posterior_means(vae, pixels, device)
             for row, mean in zip(images, means, strict=True):
                 if np.isfinite(mean).all():
                     latents.append(mean)
+                    masks.append(images[row].mask)
                 else:
                     problems[row] = NON_FINITE
         encoded += len(images)
         advance(len(rows[start : start + batch]))
-    return _Shard(latents, problems, failures, encoded)
+    return _Shard(latents, masks, problems, failures, encoded)
 
 
 def posterior_means(
@@ -183,9 +187,9 @@ def _without_tf32() -> Iterator[None]:
         torch.set_float32_matmul_precision(products)
 
 
-def _decoded(pictures: Sequence[Picture]) -> Generator[Pixels | Exception, None, None]:
+def _decoded(pictures: Sequence[Picture]) -> Generator[Decoded | Exception, None, None]:
     """Yield each picture's pixels, or why there are none, in order, decoding ahead in threads."""
-    ahead: deque[tuple[Future[Pixels | Exception], int]] = deque()
+    ahead: deque[tuple[Future[Decoded | Exception], int]] = deque()
     waiting = 0  # pixels of the buckets in `ahead`
     pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
     try:
@@ -203,7 +207,7 @@ def _decoded(pictures: Sequence[Picture]) -> Generator[Pixels | Exception, None,
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(picture: Picture) -> Pixels | Exception:
+def _decode(picture: Picture) -> Decoded | Exception:
     try:
         return decode(picture)
     except Exception as error:  # the caller knows which of them are the image's own fault

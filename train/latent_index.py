@@ -22,7 +22,7 @@ from schemas.geometry import Placement
 from schemas.progress import say
 from schemas.tables import Table
 from train import latent_shards
-from train.latent_shards import SUFFIX, Floats, Shard
+from train.latent_shards import SUFFIX, Floats, Mask, Shard
 
 SHARD_ROWS = 64  # of a full shard; also what a kill can lose
 PILE = 4  # shards that are not full, per bucket shape, before they are merged
@@ -60,6 +60,7 @@ class Encoded:
 
     keys: pa.Table  # columns KEY, one bucket shape
     latents: Sequence[Floats]  # [c, h, w] of each row without a problem, in their order
+    masks: Sequence[Mask | None]  # of the same rows; None: all counts
     problems: Sequence[str | None]  # [n]
 
 
@@ -135,7 +136,8 @@ def add(folder: Path, index: pa.Table, made: Encoded) -> pa.Table:
     row: list[int | None] = [None] * len(made.problems)
     if good:
         keys = names(made.keys.take(good)).to_pylist()
-        name = latent_shards.write(folder, _bucket(made.keys), keys, np.stack(made.latents))
+        latents = np.stack(made.latents)
+        name = latent_shards.write(folder, _bucket(made.keys), keys, latents, made.masks)
         for number, position in enumerate(good):
             shard[position], row[position] = name, number
     rows = _located(made.keys, shard, row, made.problems)
@@ -226,9 +228,11 @@ def _rewrite(folder: Path, sources: Sequence[Held], rows: pa.Table) -> pa.Table:
         if keys in as_they_lie:
             moved.append(part)
             continue
-        places = zip(part.column("shard").to_pylist(), part.column("row").to_pylist(), strict=True)
-        latents = np.stack([opened[shard].read(row) for shard, row in places])
-        name = latent_shards.write(folder, sources[0].bucket, keys, latents)
+        held = [opened[shard] for shard in part.column("shard").to_pylist()]
+        places = list(zip(held, part.column("row").to_pylist(), strict=True))
+        latents = np.stack([shard.read(row) for shard, row in places])
+        masks = [shard.mask(row) for shard, row in places]
+        name = latent_shards.write(folder, sources[0].bucket, keys, latents, masks)
         moved.append(_located(part.select(KEY), [name] * len(part), range(len(part))))
     return pa.concat_tables(moved)
 

@@ -2,7 +2,8 @@
 
 A shard holds `latents` float32 [n, channels, height / 8, width / 8] and `crc32` int64 [n], and in
 its metadata the fingerprint of the keys of its rows, so that a shard that was damaged, or belongs
-to other images, is known before a value of it is used.
+to other images, is known before a value of it is used. Where an image of it is transparent
+somewhere, it also holds `masks` uint8 [n, height / 8, width / 8] and their `masks_crc32`.
 """
 
 import json
@@ -21,14 +22,22 @@ from schemas.errors import DataError
 from schemas.files import fingerprint, write_bytes
 
 Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.uint8]  # [height / 8, width / 8]: 255 where all a latent pixel covers counts
 
-FORMAT = 2
+FORMAT = 3
+OPAQUE = 255
 SHRINK = 8  # pixels of an image for one of its latent, along each side
 SUFFIX = ".safetensors"
 
 
-def write(folder: Path, bucket: tuple[int, int], keys: Sequence[str], latents: Floats) -> str:
-    """Write `latents` [n, c, h, w] of the n `keys` as a new shard; return the file's name.
+def write(
+    folder: Path,
+    bucket: tuple[int, int],
+    keys: Sequence[str],
+    latents: Floats,
+    masks: Sequence[Mask | None],
+) -> str:
+    """Write `latents` [n, c, h, w] and `masks` of the n `keys` as a new shard; return its name.
 
     The name follows from the keys, so that work done again after a kill is named the same. A file
     that has the name already is of no use to any index; when it cannot be removed (Windows, while
@@ -37,12 +46,20 @@ def write(folder: Path, bucket: tuple[int, int], keys: Sequence[str], latents: F
     named = fingerprint(*keys)
     path = _free(folder, f"{bucket[0]}x{bucket[1]}-{named}")
     rows = np.ascontiguousarray(latents, dtype=np.float32)
-    sums = np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.int64)
+    tensors = {"latents": rows, "crc32": _sums(rows)}
+    if any(mask is not None for mask in masks):
+        opaque = np.full(rows.shape[2:], OPAQUE, np.uint8)
+        held = np.stack([opaque if mask is None else mask for mask in masks])
+        tensors |= {"masks": held, "masks_crc32": _sums(held)}
     # One metadata key of canonical JSON: safetensors writes several in any order.
     about = json.dumps({"format": FORMAT, "keys": named}, sort_keys=True)
     # As bytes: safetensors' own writing to a file hides a full disk in an error of its own.
-    write_bytes(path, save({"latents": rows, "crc32": sums}, metadata={"kiroku": about}))
+    write_bytes(path, save(tensors, metadata={"kiroku": about}))
     return path.name
+
+
+def _sums(rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return np.array([zlib.crc32(row.tobytes()) for row in rows], dtype=np.int64)
 
 
 class Shard:
@@ -57,6 +74,10 @@ class Shard:
             self._latents = file.get_slice("latents")
             shape, kind = self._latents.get_shape(), self._latents.get_dtype()
             self._sums: npt.NDArray[np.int64] = file.get_tensor("crc32")
+            self.has_masks = "masks" in file.keys()  # noqa: SIM118  it is no dict
+            if self.has_masks:
+                self._masks = file.get_slice("masks")
+                self._mask_sums: npt.NDArray[np.int64] = file.get_tensor("masks_crc32")
         except FileNotFoundError:
             raise self._refused("is missing") from None
         except (SafetensorError, OSError, ValueError) as error:
@@ -78,6 +99,15 @@ class Shard:
         if zlib.crc32(latent.tobytes()) != self._sums[row]:
             raise self._refused("is damaged")
         return latent
+
+    def mask(self, row: int) -> Mask | None:
+        """Return one latent's mask, copied; None where all counts. Raises DataError as `read`."""
+        if not self.has_masks:
+            return None
+        mask: Mask = self._masks[row : row + 1][0]
+        if zlib.crc32(mask.tobytes()) != self._mask_sums[row]:
+            raise self._refused("is damaged")
+        return None if (mask == OPAQUE).all() else mask
 
     def _refused(self, why: str) -> DataError:
         return DataError(f"{self.path} {why}: remove it and run `prep latents` again")

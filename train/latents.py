@@ -26,7 +26,7 @@ from schemas.files import fingerprint
 from schemas.geometry import Placement, place
 from schemas.recipes.train import TrainRecipe
 from train import latent_index
-from train.latent_shards import FORMAT, Shard
+from train.latent_shards import FORMAT, OPAQUE, SHRINK, Shard
 from train.model import Vae
 from train.pixels import Picture
 from train.variants import Variant, variants_of
@@ -69,6 +69,31 @@ class LatentStore:
             raise ValueError(f"rows of one bucket are read together, not of {shapes.tolist()}")
         latents = [self._shards[shard].read(int(row)) for shard, row in self._at[variants, rows]]
         return torch.from_numpy(np.stack(latents))
+
+    def masks(
+        self, rows: npt.NDArray[np.integer], variants: npt.NDArray[np.integer] | int = 0
+    ) -> "torch.Tensor | None":
+        """Return what counts of `read`'s latents, float32 [n, 1, h, w] in [0, 1]; None: all."""
+        import torch
+
+        held = [self._shards[shard].mask(int(row)) for shard, row in self._at[variants, rows]]
+        if all(mask is None for mask in held):
+            return None
+        width, height = (int(side) // SHRINK for side in self.buckets[rows[0]])
+        opaque = np.full((height, width), OPAQUE, np.uint8)
+        masks = np.stack([opaque if mask is None else mask for mask in held])
+        return torch.from_numpy(masks[:, None].astype(np.float32) / OPAQUE)
+
+    def opacity(self) -> npt.NDArray[np.float32]:
+        """Return the part of each manifest row's image that counts in masks, float32 [rows]."""
+        parts = np.ones(len(self.buckets), dtype=np.float32)
+        masked = [number for number, shard in enumerate(self._shards) if shard.has_masks]
+        for row in np.flatnonzero(np.isin(self._at[0, :, 0], masked)):
+            shard, place = self._at[0, row]
+            mask = self._shards[shard].mask(int(place))
+            if mask is not None:
+                parts[row] = mask.mean() / OPAQUE
+        return parts
 
 
 def vae_key(vae: Vae) -> str:

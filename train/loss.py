@@ -1,6 +1,6 @@
 """From what the U-Net predicts to each image's loss. Pure functions of tensors.
 
-In this order: loss per pixel, mean over the image, the image's weight, weights by the
+In this order: loss per pixel, mask, mean over the image, the image's weight, weights by the
 signal-to-noise ratio. SNR = abar / (1 - abar), from the betas as they are trained with.
 """
 
@@ -23,14 +23,18 @@ def sample_losses(
     section: LossSection,
     prediction: Prediction,
     length: int,
+    mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return each image's loss, [n].
 
-    predicted, wanted: [n,c,h,w]. abar, timesteps, weights: [n]. length: timesteps in all.
+    predicted, wanted: [n,c,h,w]. abar, timesteps, weights: [n]. length: timesteps in all. mask:
+    [n,1,h,w] in [0, 1]; the mean is over all pixels still, so that a pixel that counts counts the
+    same in every image, however small its part is.
     """
     apart = predicted.float() - wanted.float()
     c = huber_c(abar, timesteps / length, section)
-    each = pixel_losses(apart, c.view(-1, 1, 1, 1), section.kind).mean(dim=(1, 2, 3))
+    pixels = pixel_losses(apart, c.view(-1, 1, 1, 1), section.kind)
+    each = (pixels if mask is None else pixels * mask).mean(dim=(1, 2, 3))
     return each * weights * snr_weights(abar, section, prediction)
 
 

@@ -1,8 +1,11 @@
-"""An image file to the pixels of its bucket: decoded, upright, over white, scaled, cropped."""
+"""An image file to the pixels of its bucket: decoded, upright, over white, scaled, cropped.
+
+With them goes the mask: how opaque the picture is at each of its latent's pixels.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +13,15 @@ from PIL import Image
 
 from schemas.errors import DataError
 from schemas.files import md5_of
-from taggers.images import OF_THE_MACHINE, REDUCE_TO, Unreadable, read, upright_rgb
+from taggers.images import (
+    OF_THE_MACHINE,
+    REDUCE_TO,
+    Unreadable,
+    read,
+    upright_alpha,
+    upright_rgb,
+)
+from train.latent_shards import SHRINK, Mask
 from train.variants import AS_IT_IS, Pixels, Variant, made
 
 Filter = Literal["lanczos", "area"]
@@ -40,8 +51,15 @@ class Picture:
     variant: Variant = AS_IT_IS
 
 
-def decode(picture: Picture) -> Pixels:
-    """Return the pixels of the bucket, uint8 [height, width, 3].
+class Decoded(NamedTuple):
+    """What becomes of an image file."""
+
+    pixels: Pixels  # of the bucket
+    mask: Mask | None  # how opaque they are, averaged as latents are; None: they all are
+
+
+def decode(picture: Picture) -> Decoded:
+    """Return the pixels of the bucket, uint8 [height, width, 3], and the mask of their latent.
 
     "lanczos" also where it shrinks (Pillow widens the kernel with the factor, so nothing aliases):
     it keeps thin lines, which drawings are made of, sharper than averaging does. "area" averages
@@ -54,6 +72,7 @@ def decode(picture: Picture) -> Pixels:
     keep = -(-SPARE * max(picture.scaled) // REDUCE_TO) if picture.filter == "lanczos" else 0
     image = read(picture.path, keep)
     try:
+        alpha = upright_alpha(image)
         image = upright_rgb(image)
     except (ValueError, KeyError, TypeError) as error:  # a mode that Pillow cannot convert
         raise Unreadable("broken", f"{picture.path}: broken ({error})") from error
@@ -63,10 +82,19 @@ def decode(picture: Picture) -> Pixels:
             f"another size than the manifest says: {image.width}x{image.height},"
             f" not {picture.size[0]}x{picture.size[1]}"
         )
-    left, top = picture.corner
-    box = (left, top, left + picture.bucket[0], top + picture.bucket[1])
-    pixels = _scaled(image, picture)[box[1] : box[3], box[0] : box[2]]
-    return made(pixels, picture.variant, picture.md5)
+    pixels = made(_scaled(image, picture), picture.variant, picture.md5)
+    return Decoded(pixels, None if alpha is None else _mask(alpha, picture))
+
+
+def _mask(alpha: Image.Image, picture: Picture) -> Mask:
+    """Scale and crop the alpha as the picture is, then average what each latent pixel covers."""
+    scaled = _scaled(Image.merge("RGB", [alpha] * 3), picture)[:, :, 0]
+    if picture.variant.mirrored:
+        scaled = scaled[:, ::-1]
+    height, width = (side // SHRINK for side in scaled.shape)
+    means = scaled.reshape(height, SHRINK, width, SHRINK).mean(axis=(1, 3))
+    mask: Mask = (means + 0.5).astype(np.uint8)
+    return mask
 
 
 def _check_bytes(picture: Picture) -> None:
@@ -83,11 +111,15 @@ def _check_bytes(picture: Picture) -> None:
 
 
 def _scaled(image: Image.Image, picture: Picture) -> Pixels:
+    """Return the pixels of the bucket."""
     if image.size == picture.scaled:
-        return np.asarray(image)
-    if picture.filter == "area":
-        return area(np.asarray(image), *picture.scaled)
-    return np.asarray(image.resize(picture.scaled, Image.Resampling.LANCZOS))
+        whole = np.asarray(image)
+    elif picture.filter == "area":
+        whole = area(np.asarray(image), *picture.scaled)
+    else:
+        whole = np.asarray(image.resize(picture.scaled, Image.Resampling.LANCZOS))
+    (left, top), (width, height) = picture.corner, picture.bucket
+    return whole[top : top + height, left : left + width]
 
 
 def area(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -119,4 +151,4 @@ def _area_rows(
     return out
 
 
-__all__ = ["Changed", "Filter", "Picture", "Pixels", "Unreadable", "area", "decode"]
+__all__ = ["Changed", "Decoded", "Filter", "Picture", "Pixels", "Unreadable", "area", "decode"]

@@ -136,6 +136,8 @@ def setup(
             f"{folder.path} cannot go on: other images have a latent now than when it began"
             f" ({len(store.problems)} are left out); put them back, or name another folder in `out`"
         )
+    if recipe.loss.mask == "alpha":
+        _tell_masks(store.opacity()[batches.rows])
     steps, forwards = length(recipe, batches)
     _place(recipe, target, unet, text_encoders, adapter)
     average = Average(list(adapter.parameters()), recipe.optimizer.ema)
@@ -307,6 +309,16 @@ def check_sample(recipe: TrainRecipe) -> None:
         raise RecipeError("sample.seeds is empty: give a seed, or leave sample.prompts empty too")
     if recipe.sample.seeds and min(recipe.sample.seeds) < 0:
         raise RecipeError(f"sample.seeds holds {min(recipe.sample.seeds)}: seeds are 0 or more")
+
+
+def _tell_masks(opacity: np.ndarray) -> None:
+    """Say how many images a mask holds for; `opacity`: float32 [n], see LatentStore.opacity."""
+    some, empty = int((opacity < 1).sum()), int((opacity == 0).sum())
+    if not some:
+        say('loss.mask = "alpha" changes nothing: no image is transparent anywhere')
+        return
+    none = f", {empty} of them everywhere: they teach nothing" if empty else ""
+    say(f"{some} of {len(opacity)} images are learnt in part, being transparent somewhere{none}")
 
 
 def _tell_cut_prompts(recipe: TrainRecipe, tokens: Tokens) -> None:

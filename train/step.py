@@ -85,7 +85,8 @@ def batch_losses(
     keys = [(step, *key) for key in zip(batch.rows.tolist(), batch.copies.tolist(), strict=True)]
     variants = [_variant(seed, key, len(ready.store.variants)) for key in keys]
     seen_as = [ready.store.variants[number] for number in variants]
-    x0 = ready.store.read(batch.rows, np.array(variants)) * ready.vae.config.scaling_factor
+    latents = (batch.rows, np.array(variants))
+    x0 = ready.store.read(*latents) * ready.vae.config.scaling_factor
     captions, noise, more, timesteps = [], [], [], []
     for key, variant in zip(keys, seen_as, strict=True):
         seen, counted = ready.data.exposed(ready.tokens, caption, Exposure(seed, *key))
@@ -104,6 +105,7 @@ def batch_losses(
         ids=ready.tokens.stacked(captions),
         weights=torch.from_numpy(ready.data.weights[batch.rows]),
         sizes=ready.sizes[[int(variant.mirrored) for variant in seen_as], batch.rows],
+        mask=ready.store.masks(*latents) if loss.mask == "alpha" else None,
         prior=torch.from_numpy(ready.data.is_reg[batch.rows] & (loss.prior == "model")),
     )
 
@@ -148,13 +150,15 @@ def losses_at(
     weights: torch.Tensor,
     sizes: torch.Tensor,
     perturbation: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
     prior: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the weighted losses [n].
 
     x0: scaled latents, like noise and perturbation [n,c,h,w]. timesteps, weights: [n].
-    ids: [n, chunks, 77]. sizes: [n, 6], see conditioning.true_sizes. prior: bool [n], where the
-    target is what the models predict without the adapter.
+    ids: [n, chunks, 77]. sizes: [n, 6], see conditioning.true_sizes. mask: [n,1,h,w], how much
+    each pixel counts. prior: bool [n], where the target is what the models predict without the
+    adapter.
     """
     section, device = ready.recipe.model, ready.device
     x0, noise, timesteps = x0.to(device), noise.to(device), timesteps.to(device)
@@ -179,6 +183,7 @@ def losses_at(
         ready.recipe.loss,
         section.prediction,
         len(ready.abar),
+        None if mask is None else mask.to(device),
     )
 
 

@@ -55,6 +55,7 @@ def _losses(ready: Setup, row: int, timesteps: tuple[int, ...]) -> torch.Tensor:
     latent = ready.store.read(np.array([row])) * ready.vae.config.scaling_factor
     caption = ready.data.caption(ready.tokens, row, ready.recipe.caption.tokens)
     image = int(ready.data.table.column("md5")[row].as_py()[:16], 16)
+    mask = ready.store.masks(np.array([row])) if ready.recipe.loss.mask == "alpha" else None
     losses = []
     for start in range(0, len(timesteps), ready.recipe.steps.batch):
         part = timesteps[start : start + ready.recipe.steps.batch]
@@ -70,6 +71,7 @@ def _losses(ready: Setup, row: int, timesteps: tuple[int, ...]) -> torch.Tensor:
             ids=ready.tokens.stacked([caption] * len(part)),
             weights=torch.ones(len(part)),
             sizes=ready.sizes[0, [row] * len(part)],
+            mask=mask,
         )
         losses.append(found)
     return torch.cat(losses)

@@ -229,6 +229,8 @@ class LossSection(Section):
     """more noise in what the U-Net sees than it is to find; 0.1 is usual"""
     timesteps: tuple[int, int] = (0, 1000)
     """train on timesteps from the first to below the second"""
+    mask: Literal["none", "alpha"] = "none"
+    """of each image's loss: "alpha" leaves out what is transparent in it"""
     prior: Literal["image", "model"] = "image"
     """what regularization images teach: themselves, or "model": what the frozen model predicts"""
     prior_weight: float = Field(1.0, ge=0)

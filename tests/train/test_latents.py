@@ -237,6 +237,53 @@ def test_an_image_whose_variant_has_no_latent_is_left_out(tmp_path):
     assert store.buckets.tolist() == [[0, 0], [64, 64]]
 
 
+def transparent(root: Path, number: int, alpha: int) -> pa.Table:
+    """A row of the manifest whose image's left half is as opaque as `alpha`."""
+    path = root / "images" / f"cut{number}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("RGBA", (64, 64), (number, 90, 0, 255))
+    image.paste((number, 90, 0, alpha), (0, 0, 32, 64))
+    image.save(path)
+    return pa.Table.from_pylist([row_of(root, path, 64, 64)], schema=MANIFEST.schema)
+
+
+def test_masks_are_kept_with_the_latents_and_outlive_their_shards(tmp_path):
+    opaque = make_images(tmp_path, range(2), [(64, 64)])
+    assert run(tmp_path, opaque).masks(np.array([0, 1])) is None
+    parts = [opaque]
+    for number in range(latent_index.PILE + 2):  # the last merges the shards of all
+        parts.append(transparent(tmp_path, number, 51 * number))
+        manifest = MANIFEST.sorted(pa.concat_tables(parts))
+        store = run(tmp_path, manifest, flip=True)
+    paths = manifest.column("path").to_pylist()
+    left = [int(Path(p).stem[3:]) / 5 if "cut" in p else 1.0 for p in paths]
+    rows = np.arange(len(paths))
+    masks = store.masks(rows)
+    assert (masks.shape, masks.dtype) == ((len(paths), 1, 8, 8), torch.float32)
+    assert masks[:, 0, 0, 0].tolist() == pytest.approx(left)
+    assert (masks[:, :, :, 4:] == 1).all()
+    assert torch.equal(store.masks(rows, np.ones_like(rows)), masks.flip(3))
+    assert store.opacity().tolist() == pytest.approx([(1 + part) / 2 for part in left])
+    (whole,) = [row for row, part in enumerate(left) if part == 0]
+    assert store.masks(np.array([whole])).mean() == 0.5
+    assert len(shard_files(tmp_path)) <= latent_index.PILE + 1
+
+
+def test_a_mask_whose_bytes_have_turned_is_refused(tmp_path):
+    manifest = transparent(tmp_path, 0, 0)
+    run(tmp_path, manifest)
+    (path,) = shard_files(tmp_path)
+    data = bytearray(path.read_bytes())
+    at = data.rindex(bytes([0] * 4 + [255] * 4))
+    data[at] = 9
+    path.write_bytes(bytes(data))
+    store = stored(manifest, tmp_path, make_recipe(), KEY)
+    assert store.read(np.array([0])).shape == (1, 4, 8, 8)
+    with pytest.raises(DataError) as caught:
+        store.masks(np.array([0]))
+    assert str(caught.value) == f"{path} is damaged: remove it and run `prep latents` again"
+
+
 def test_the_kohya_rule_does_not_reuse_latents_of_another_filter(tmp_path):
     manifest = make_images(tmp_path, range(4), [(256, 256)])
     log = run(tmp_path, manifest)

@@ -69,3 +69,22 @@ def test_weights_stay_finite_where_there_is_no_signal() -> None:
 def test_timesteps_must_be_in_order() -> None:
     with pytest.raises(ValueError, match="timesteps are \\[900, 100\\]: the first is 0 or more"):
         LossSection(timesteps=(900, 100))
+
+
+def test_a_mask_weighs_pixels_and_the_mean_stays_over_all() -> None:
+    torch.manual_seed(0)
+    d, t = torch.randn(3, 4, 8, 8), torch.tensor([20, 500, 870])
+    mask = torch.rand(3, 1, 8, 8)
+    mask[1], mask[2] = 1, 0
+    section = LossSection(kind="huber", min_snr=5.0)
+    rest = (torch.ones(3), section, "epsilon", LENGTH)
+    zero = torch.zeros_like(d)
+    plain = sample_losses(d, zero, ABAR[t].float(), t, *rest)
+    found = sample_losses(d, zero, ABAR[t].float(), t, *rest, mask)
+    assert float(found[1]) == float(plain[1])
+    assert float(found[2]) == 0
+    c = torch.tensor([(1 - 0.1) / (1 + math.sqrt(1 / float(ABAR[20]) - 1)) ** 2 + 0.1])
+    pixels = 2 * c * ((d[0].square() + c.square()).sqrt() - c)
+    snr = float(ABAR[20] / (1 - ABAR[20]))
+    expected = float((pixels * mask[0]).sum()) / 256 * min(snr, 5.0) / snr
+    assert float(found[0]) == pytest.approx(expected, rel=1e-5)

@@ -1,14 +1,20 @@
 """One step against a plain computation that shares no code with ours; what a step may change."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from schemas.recipes.train import AdapterSection, TrainRecipe
+from schemas.tables import MANIFEST
+from train.batches import Batch
 from train.captions import COUNTED
 from train.setup import Setup, setup
 from train.step import batch_losses, losses_at, train_step
@@ -227,6 +233,31 @@ def test_a_prior_of_the_model_is_its_own_prediction_without_the_adapter(
     wanted = frozen(noisy, t, told(flat).last_hidden_state).sample
     wanted[0] = noise[0]
     torch.testing.assert_close(found, (predicted - wanted).square().mean([1, 2, 3]))
+
+
+def test_what_is_transparent_is_not_learnt(dataset: Path, recipe: Make) -> None:
+    """The left half of one picture is cut out: its loss is that of the right half alone."""
+    path = dataset / pq.read_table(dataset / "manifest.parquet").column("path")[0].as_py()
+    rows = pq.read_table(dataset / "manifest.parquet").to_pylist()
+    with Image.open(path) as opened:
+        image = opened.convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, image.width // 2, image.height))
+    image.save(path)
+    rows[0]["md5"] = hashlib.md5(path.read_bytes()).hexdigest()
+    MANIFEST.write(dataset / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
+    losses = {}
+    for mask in ("none", "alpha"):
+        run = ready(recipe(loss={"mask": mask}, steps={"batch": 1}), dataset)
+        row = run.data.table.column("path").to_pylist().index(rows[0]["path"])
+        losses[mask] = [
+            float(batch_losses(run, Batch(np.array([one]), np.array([0])), 0).detach())
+            for one in range(6)
+        ]
+    parts = run.store.opacity()
+    assert parts[row] == pytest.approx(0.5)
+    assert (np.delete(parts, row) == 1).all()
+    assert np.delete(losses["alpha"], row).tolist() == np.delete(losses["none"], row).tolist()
+    assert 0.2 * losses["none"][row] < losses["alpha"][row] < 0.8 * losses["none"][row]
 
 
 def test_bf16_computes_near_fp32_and_trains_fp32_weights(dataset: Path, recipe: Make) -> None:
