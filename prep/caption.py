@@ -1,6 +1,6 @@
 """From posts, probabilities and the recipe's rules to a caption for every keeper."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from prep.captions.knowledge import Knowledge
 from prep.captions.render import Sentences, render
 from prep.captions.rules import Rule, rules_of
 from prep.dataset import Dataset
+from prep.diff.earlier import MadeBy
 from prep.edits import conflicts, journal
 from prep.edits.apply import Conflicts, Edited, edited
 from prep.edits.operations import Standing, standing
@@ -27,6 +28,7 @@ from schemas.tables import CAPTIONS, SITE_TAGS
 from schemas.tags import canonical, plain
 
 STAGE = "caption"
+Watch = Callable[[str, Tags], None]  # told what each rule leaves of the tags, by its name
 
 
 def inputs(dataset: Dataset) -> str:
@@ -64,6 +66,7 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
         rows = CAPTIONS.write_blocks(path, making.remaining(found))
         images, standing = making.sources.images, making.standing
         conflicts.report(dataset, Conflicts.joined(found), images, standing.waiting)
+        MadeBy.of(dataset.recipe, journal.read(dataset.root).done).write(dataset.root)
         return seals.write_seal(
             dataset.root,
             STAGE,
@@ -117,15 +120,17 @@ class Making:
         rules = rules_of(recipe, fits.fitted(images, recipe), knowledge)
         return cls(recipe, replace(sources, names=names), rules, held, fits)
 
-    def now(self, start: int, stop: int) -> Now:
+    def now(self, start: int, stop: int, watch: Watch = lambda rule, tags: None) -> Now:
         """Return where edits find the images from `start` to before `stop`, which begin at 0."""
         images = self.sources.images.part(start, stop)
         tags = self.sources.taken(start, stop)
+        watch("source", tags)
         names: list[str] = list(self.recipe.rules)
         place = names.index("edits") if "edits" in names else len(names)
         for name in names[:place]:
             if name in self.rules:
                 tags = self.rules[name](tags, images, 1 << names.index(name))
+                watch(name, tags)
         later = {name: self.rules[name] for name in names[place:] if name in self.rules}
         after = edited(tags, self.standing.part(start, stop), 1 << place)
         return Now(images, after, later, self.sources.sentences(start, stop))
@@ -151,13 +156,20 @@ def up_to_edits(dataset: Dataset) -> Now:
 
 def captions_of(recipe: CaptionsSection, now: Now) -> pa.Table:
     """Return the table of captions, of excluded images too: the later rules, then text."""
+    tags = after_rules(recipe, now)
+    said = now.sentences
+    return render(tags, now.images, recipe.render, recipe.rules, spellings(recipe), said)
+
+
+def after_rules(recipe: CaptionsSection, now: Now, watch: Watch = lambda rule, tags: None) -> Tags:
+    """Return the tags that become text: what the later rules leave, and what persons wrote."""
     names: list[str] = list(recipe.rules)
     tags = now.edited.tags
+    watch("edits", tags)
     for name, rule in now.later.items():
         tags = rule(tags, now.images, 1 << names.index(name))
-    written = now.edited.as_written(tags)
-    said = now.sentences
-    return render(written, now.images, recipe.render, names, spellings(recipe), said)
+        watch(name, tags)
+    return now.edited.as_written(tags)
 
 
 def before_rules(dataset: Dataset) -> tuple[Images, Tags]:
@@ -201,7 +213,7 @@ def _low(sources: Sources) -> list[Drop]:
 
 
 def spellings(recipe: CaptionsSection) -> dict[str, str]:
-    """What the recipe's rules add, by canonical form, as the person spelt it."""
+    """Return what the recipe's rules add, by canonical form, as the person spelt it."""
     fixed = (*recipe.render.prefix, *recipe.render.suffix)
     added = [recipe.rename.values(), fixed, *recipe.added().values()]
     return {canonical(text): plain(text) for texts in added for text in texts}

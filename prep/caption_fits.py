@@ -79,7 +79,10 @@ def keep(dataset: Dataset, found: Fits) -> None:
         features = found.features
         stored = {"share": features.share, "tags": features.tags, "fitted": features.fitted}
         write_json(features_path(dataset), stored)
-        say(f"caption: the trigger stands for {', '.join(features.tags) or 'nothing'}")
+        say(
+            f"caption: the trigger stands for {', '.join(features.tags) or 'nothing'}, until"
+            " --refit; --diff --refit shows how many images have each"
+        )
     if found.percentiles is not None and "percentiles" in found.fresh:
         PERCENTILES.write(dataset.path_of(PERCENTILES), found.percentiles)
         if posts := sum(found.percentiles["posts"].to_pylist()):

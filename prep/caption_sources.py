@@ -52,8 +52,8 @@ class Sources:
         Raises DatasetError when the recipe wants a tagger that has not run yet.
         """
         every, recipe = keepers(dataset), dataset.recipe
-        is_low = _is_low(every, recipe.caption)
-        images = every.where(~is_low) if is_low.any() else every
+        low = is_low(every, recipe.caption)
+        images = every.where(~low) if low.any() else every
         posts = PostTags.of(dataset.posts.parts(*COLUMNS))
         imported = dataset.imported()
         losers, keeper = _losers(dataset, images)
@@ -63,7 +63,7 @@ class Sources:
         known = [*names_of(reads), *Aliases(knowledge).renames.values()]
         return cls(
             images=images,
-            low=every.where(is_low),
+            low=every.where(low),
             names=posts.names.with_(known),
             posts=posts,
             imported=imported,
@@ -76,11 +76,11 @@ class Sources:
             knowledge=knowledge,
         )
 
-    def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, int]]:
+    def blocks(self) -> Iterator[tuple[int, int]]:
         """Yield where blocks of images start and stop: at least one."""
         count = len(self.images)
-        for start in range(0, max(count, 1), size):
-            yield start, min(start + size, count)
+        for start in range(0, max(count, 1), BLOCK):
+            yield start, min(start + BLOCK, count)
 
     def vocabulary(self) -> set[str]:
         """Return all tags that posts and imports have or taggers know, canonical."""
@@ -175,8 +175,8 @@ def keepers(dataset: Dataset) -> Images:
     )
 
 
-def _is_low(images: Images, recipe: CaptionsSection) -> Bools:
-    """Which images the rule that drops by score leaves out."""
+def is_low(images: Images, recipe: CaptionsSection) -> Bools:
+    """Return which images the rule that drops by score leaves out."""
     least = recipe.drop.below if "drop" in recipe.rules else None
     return images.scores < (-np.inf if least is None else least)  # NaN never is
 

@@ -80,20 +80,28 @@ def run(dataset: Dataset, steps: Sequence[Step] = STEPS) -> list[str]:
 
 def run_one(dataset: Dataset, step: Step, work: Callable[[Dataset], Seal] | None = None) -> Seal:
     """Do one step, whether it is fresh or not. Raises DatasetError when it lacks what it needs."""
+    with locked(dataset.root):
+        dataset.note_removed()
+        check_needs(dataset, step)
+        seal = (work or step.work)(dataset)
+    say(summary(step.name, seal))
+    return seal
+
+
+def check_needs(dataset: Dataset, step: Step) -> None:
+    """Tell which stages that a step needs are not up to date.
+
+    Raises DatasetError when one has never finished.
+    """
     for needed in step.needs:
         if seals.read_seal(dataset.root, needed) is None:
             raise DatasetError(
                 f"{dataset.root}: {step.name} needs what `prep {needed}` makes:"
                 " run that first, or `prep run` for all that is wanted"
             )
-    with locked(dataset.root):
-        dataset.note_removed()
-        for other in STEPS:
-            if other.name in step.needs and _why_stale(dataset, other):
-                say(f"{step.name}: {other.name} is not up to date; `prep run` does all of it")
-        seal = (work or step.work)(dataset)
-    say(summary(step.name, seal))
-    return seal
+    for other in STEPS:
+        if other.name in step.needs and _why_stale(dataset, other):
+            say(f"{step.name}: {other.name} is not up to date; `prep run` does all of it")
 
 
 def status(dataset: Dataset, steps: Sequence[Step] = STEPS) -> list[Status]:

@@ -401,6 +401,23 @@ CAPTIONS = Table(
     key=("set", "md5"),
 )
 
+CAPTION_DIFF = Table(
+    "caption_diff",  # what captions would become, a row for each change of each image
+    pa.schema(
+        [
+            _column("set", pa.string()),
+            _column("md5", pa.string()),
+            _column("rule", pa.string()),  # that does it; of images the stage
+            _column("change", pa.string()),  # added, removed, renamed, moved ...; image came, left
+            _column("tag", pa.string()),  # canonical; of renamed the old name; "" of images
+            _column("now", pa.string()),  # the new name, part, text, category; of images: for whom
+            _column("said_by", pa.string()),  # of the rule source: booru, tagger or both
+            _column("why", pa.string()),  # line of prep.toml
+        ]
+    ),
+    key=("set", "md5", "change", "tag"),
+)
+
 MANIFEST = Table(
     "manifest",
     pa.schema(

@@ -27,6 +27,7 @@ from schemas.tags import SENTENCE, escaped, rendered
 
 SOURCES = {BOORU: "booru", TAGGER: "tagger", BOORU | TAGGER: "both", RULE: "rule", PERSON: "person"}
 SEPARATOR = ", "
+Words = tuple[pa.Array, pa.Array]  # by the code of a tag its name, and the text captions have
 PART_OF_SENTENCE = {"before": "head", "after": "tail"}
 
 
@@ -57,11 +58,7 @@ def render(
     `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
     canonical form: a trigger such as `my_Char` reaches training as it was typed.
     """
-    words = _words(Names.of(tags.names), tuple((spellings or {}).items()), options.escape)
-    if options.sentence != "none" and len(sentences.image):
-        tags, words = _with_sentences(tags, words, sentences, options, 1 << len(rules) - 1)
-    part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
-    tags = replace(tags, part=part).sorted(part)
+    tags, words = laid_out(tags, images, options, rules, spellings, sentences)
     columns = [
         *(column.take(pa.array(tags.tag)) for column in words),
         pa.array(KINDS).take(pa.array(tags.category)),
@@ -83,11 +80,24 @@ def render(
     )
 
 
+def laid_out(
+    tags: Tags,
+    images: Images,
+    options: RenderSection,
+    rules: Sequence[str],
+    spellings: Mapping[str, str] | None = None,
+    sentences: Sentences = NO_SENTENCES,
+) -> tuple[Tags, Words]:
+    """Return the tags as text has them: sentences among them, part by part."""
+    words = _words(Names.of(tags.names), tuple((spellings or {}).items()), options.escape)
+    if options.sentence != "none" and len(sentences.image):
+        tags, words = _with_sentences(tags, words, sentences, options, 1 << len(rules) - 1)
+    part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
+    return replace(tags, part=part).sorted(part), words
+
+
 @lru_cache(maxsize=1)  # blocks of images have the same names
-def _words(
-    names: Names, spellings: tuple[tuple[str, str], ...], escape: bool
-) -> tuple[pa.Array, pa.Array]:
-    """Each name, and the text that captions have for it."""
+def _words(names: Names, spellings: tuple[tuple[str, str], ...], escape: bool) -> Words:
     spelt = dict(spellings)
     text = [
         escaped(spelt[name], escape) if name in spelt else rendered(name, escape=escape)
@@ -98,11 +108,11 @@ def _words(
 
 def _with_sentences(
     tags: Tags,
-    words: tuple[pa.Array, pa.Array],
+    words: Words,
     sentences: Sentences,
     options: RenderSection,
     bit: int,
-) -> tuple[Tags, tuple[pa.Array, pa.Array]]:
+) -> tuple[Tags, Words]:
     """The tags with a sentence behind those of its image, and words that have the sentences."""
     said = sentences.text
     text = pc.replace_substring_regex(said, r"([()])", r"\\\1") if options.escape else said
@@ -128,11 +138,14 @@ def _parts(tags: Tags, images: Images, options: RenderSection) -> Ints:
     return np.where(images.is_reg[tags.image], flex, part)
 
 
+def source_of(bits: int) -> str:
+    """Return where a tag is from: what a person or a rule made stays theirs, whoever saw it too."""
+    return SOURCES.get(next((one for one in (PERSON, RULE) if bits & one), bits), "")
+
+
 def _sources(tags: Tags) -> pa.Array:
-    """A rule's own tag stays the rule's, wherever else it was seen."""
-    kinds = np.where(tags.source & PERSON, PERSON, np.where(tags.source & RULE, RULE, tags.source))
-    names = [SOURCES.get(kind, "") for kind in range(max(SOURCES) + 1)]
-    return pa.array(names).take(pa.array(kinds))
+    names = [source_of(bits) for bits in range(2 * max(SOURCES))]
+    return pa.array(names).take(pa.array(tags.source))
 
 
 def _rules(tags: Tags, rules: Sequence[str]) -> pa.Array:

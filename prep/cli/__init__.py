@@ -226,7 +226,9 @@ def tag(
 
 
 @app.command(sort_key=7)
-def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -> None:
+def caption(
+    dir: Folder = HERE, *, refit: Flag = False, diff: Flag = False, changes: Changes = ()
+) -> None:
     """Make captions from tags by the rules of prep.toml.
 
     Parameters
@@ -234,7 +236,17 @@ def caption(dir: Folder = HERE, *, refit: Flag = False, changes: Changes = ()) -
     refit
         Fit anew what is fitted to all images and then kept: the features that the trigger stands
         for, the ranking of scores.
+    diff
+        Only show what would change against the captions as they are, rule by rule, and write the
+        full list into reports/; with --refit, what refitting would change.
     """
+    if diff:
+        from prep.cli import diff as page
+        from prep.dataset import Dataset
+
+        page.show(Dataset.open(dir, changes), refit=refit)
+        return
+
     from prep.caption import caption
 
     _one("caption", dir, changes, lambda dataset: caption(dataset, refit=refit))

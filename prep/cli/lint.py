@@ -126,7 +126,7 @@ def _summary(result: Linted) -> str:
     told = f"{many} finding{'' if many == 1 else 's'}, {grave} of them to mend (!)"
     told += f"; all images: {report_path(result.evidence.dataset)}"
     if any(result.mended):
-        return f"{told}; `prep caption` makes the captions by the rules written"
+        return f"{told}; `prep caption --diff` shows what the rules written change"
     if rules := sum(len(finding.changes) for finding in result.found if finding.grave):
         return f"{told}; --fix writes {rules} rule{'' if rules == 1 else 's'} into {PREP_FILE}"
     return told

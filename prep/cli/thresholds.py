@@ -31,7 +31,9 @@ def show(fitted: pa.Table, options: TagSection) -> None:
     )
     if not options.calibrated:
         console.print(
-            "captions go by these thresholds with `calibrated = true` in [tag]", markup=False
+            "captions go by these thresholds with `calibrated = true` in [tag];"
+            " `prep caption --diff --set tag.calibrated=true` shows what that changes",
+            markup=False,
         )
 
 

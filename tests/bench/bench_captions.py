@@ -1,4 +1,4 @@
-"""How quick captions are: `prep caption` on as many posts as one likes.
+"""How quick captions are: `prep caption`, and its `--diff`, on as many posts as one likes.
 
     python tests/bench/bench_captions.py [--posts N] [--tags N] [--tagger]
 
@@ -30,6 +30,7 @@ from prep import caption, seals
 from prep.caption_sources import BLOCK
 from prep.captions.post_tags import COLUMNS
 from prep.dataset import Dataset
+from prep.diff import diff
 from prep.probabilities import index_path, labels_path
 from schemas.tables import CAPTIONS, GROUPS, MEMBERS, POSTS, PROBABILITIES, SITE_TAGS
 
@@ -73,6 +74,11 @@ prefix = ["drawn by many"]
 keep = ["trigger", "tag 4"]
 escape = true
 """
+# so that every caption changes: by what sources give, a trigger, collapse, rename, quality
+CHANGES = (
+    "tag.general=0.5", "caption.trigger=azusa", 'caption.collapse.tags=["tag_3"]',
+    'caption.rename={ "tag 5" = "five" }', "caption.quality={ good = 10 }",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -82,7 +88,7 @@ def main() -> None:
     parser.add_argument("--tags", type=int, default=35)
     parser.add_argument("--tagger", action="store_true")
     parser.add_argument("--folder", type=Path, help="made once, used again")
-    parser.add_argument("--measured", choices=["caption", "floor"], help=argparse.SUPPRESS)
+    parser.add_argument("--measured", choices=[*WORKS], help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measured:
         print(json.dumps(measure(given.measured, given.folder)))
@@ -91,7 +97,7 @@ def main() -> None:
         folder = given.folder or Path(scratch) / "dataset"
         if not folder.exists():
             make(folder, given.posts, given.tags, given.tagger)
-        print(json.dumps({name: in_a_process(name, folder) for name in ("caption", "floor")}))
+        print(json.dumps({name: in_a_process(name, folder) for name in WORKS}))
 
 
 def in_a_process(name: str, folder: Path) -> dict[str, float]:
@@ -100,10 +106,9 @@ def in_a_process(name: str, folder: Path) -> dict[str, float]:
 
 
 def measure(name: str, folder: Path) -> dict[str, float]:
-    dataset = Dataset.open(folder)
-    works = {"caption": caption.caption, "floor": floor}
+    dataset = Dataset.open(folder, CHANGES if name == "diff of all" else ())
     start, cpu = time.perf_counter(), time.process_time()
-    works[name](dataset)
+    WORKS[name](dataset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
         "seconds": round(time.perf_counter() - start, 2),
@@ -121,6 +126,9 @@ def floor(dataset: Dataset) -> None:
         batches = file.iter_batches(BLOCK)
         CAPTIONS.write_blocks(copy, (pa.Table.from_batches([batch]) for batch in batches))
     copy.unlink()
+
+
+WORKS = {"caption": caption.caption, "diff": diff.diff, "diff of all": diff.diff, "floor": floor}
 
 
 def make(folder: Path, posts: int, tags: int, tagger: bool) -> None:

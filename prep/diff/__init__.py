@@ -1,0 +1,1 @@
+"""What `prep caption` would change, against the captions as they stand, and which rule does it."""
