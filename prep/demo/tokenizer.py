@@ -1,6 +1,6 @@
 """The demo model's tokenizer: CLIP's two files, with merges learnt from the world's own words."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -44,16 +44,25 @@ def _learn_merges(words: list[str]) -> list[tuple[str, str]]:
     spelt = Counter(piece for word in words for piece in _pieces(word))
     pieces = {piece: [*piece[:-1], f"{piece[-1]}</w>"] for piece in sorted(spelt)}
     merges: list[tuple[str, str]] = []
-    while len(merges) < MAX_MERGES:
-        pairs: Counter[tuple[str, str]] = Counter()
-        for piece, parts in pieces.items():
-            for pair in pairwise(parts):
-                pairs[pair] += spelt[piece]
-        if not pairs:
-            break
+    pairs: Counter[tuple[str, str]] = Counter()
+    holders: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def count(piece: str, times: int) -> None:
+        for pair in pairwise(pieces[piece]):
+            pairs[pair] += times * spelt[piece]
+            holders[pair].add(piece)
+            if not pairs[pair]:
+                del pairs[pair]
+
+    for piece in pieces:
+        count(piece, 1)
+    while pairs and len(merges) < MAX_MERGES:
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
-        pieces = {piece: _merged(parts, best) for piece, parts in pieces.items()}
+        for piece in holders.pop(best):  # or held it once, which changes nothing
+            count(piece, -1)
+            pieces[piece] = _merged(pieces[piece], best)
+            count(piece, 1)
     return merges
 
 

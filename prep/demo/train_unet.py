@@ -18,6 +18,7 @@ from torch import Tensor
 
 from prep.demo.model import TIMESTEPS, Networks, noise_schedule
 from prep.demo.muon import Pair
+from prep.demo.precision import half
 from prep.demo.schedule import PARTS, Curve, fit
 
 MATRICES, REST = 0.02, 2e-3  # highest rates of the two optimizers
@@ -154,8 +155,7 @@ def _loss(networks: Networks, abar: Tensor, part: _Part) -> Tensor:
     here = part.to(device)
     signal = abar.to(device)[here.t].view(-1, 1, 1, 1)
     noisy = signal.sqrt() * here.latents + (1 - signal).sqrt() * here.noise
-    # bfloat16 halves the time where the processor knows it and is no slower elsewhere
-    with torch.autocast(device.type, torch.bfloat16):
+    with half(device):
         with torch.no_grad():
             context = networks.text_encoder(here.ids).last_hidden_state
         predicted = networks.unet(noisy, here.t, context).sample

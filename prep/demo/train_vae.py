@@ -17,6 +17,7 @@ from torch import Tensor
 
 from prep.demo.drawings import Pixels
 from prep.demo.muon import Pair
+from prep.demo.precision import half
 from prep.demo.schedule import PARTS, Curve, fit
 from schemas import progress
 
@@ -71,8 +72,7 @@ def _latent_shape(x: Tensor) -> tuple[int, ...]:
 
 def _loss(vae: Any, part: tuple[Tensor, Tensor]) -> Tensor:
     x, noise = (value.to(vae.device) for value in part)
-    # bfloat16 halves the time where the processor knows it and is no slower elsewhere
-    with torch.autocast(x.device.type, torch.bfloat16):
+    with half(x.device):
         posterior = vae.encode(x).latent_dist
         decoded = vae.decode(posterior.mean + posterior.std * noise).sample
     error = decoded.float() - x
@@ -87,7 +87,7 @@ def encoded(vae: Any, pixels: Pixels) -> Tensor:
     with torch.no_grad(), progress.task("encode", len(pixels), "drawings") as advance:
         for start in range(0, len(pixels), 64):
             x = to_input(pixels[start : start + 64]).to(vae.device)
-            with torch.autocast(x.device.type, torch.bfloat16):
+            with half(x.device):
                 parts.append(vae.encode(x).latent_dist.mean.float().cpu())
             advance(len(x))
     return torch.cat(parts)
