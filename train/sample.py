@@ -21,7 +21,7 @@ PIXELS_AT_ONCE = 512 * 512  # of a batch: no more memory than one picture of SD1
 
 @dataclass(frozen=True)
 class Painter:
-    """The parts that draw. The U-Net and the text encoders lie on `device`, the VAE comes there."""
+    """The parts that draw. The U-Net lies on `device`, text encoders and VAE come there at need."""
 
     unet: Any
     text_encoders: Sequence[Any]
@@ -72,7 +72,7 @@ class Painter:
             texts = list(dict.fromkeys(prompts[place] for place in places))
             wanted = [captions[text] for text in texts] + ([] if plain is None else [plain])
             ids = self.tokens.stacked(wanted).to(self.device)
-            encoded = encode(self.text_encoders, ids, self.clip_skip)
+            encoded = self._encode(ids)
             rows = [texts.index(prompts[place]) for place in places]
             rows += [] if plain is None else [len(texts)] * len(places)
             noise = self._noise([seeds[place] for place in places], size)
@@ -81,6 +81,16 @@ class Painter:
             decoded = self._decode(latents)
             pictures.update(zip(places, decoded, strict=True))
         return [pictures[place] for place in range(len(prompts))]
+
+    def _encode(self, ids: torch.Tensor) -> Encoded:
+        """Return what the U-Net is told; the encoders go back to where they lay."""
+        homes = [next(encoder.parameters()).device for encoder in self.text_encoders]
+        for encoder in self.text_encoders:
+            encoder.to(self.device)
+        encoded = encode(self.text_encoders, ids, self.clip_skip)
+        for encoder, home in zip(self.text_encoders, homes, strict=True):
+            encoder.to(home)
+        return encoded
 
     def _noise(self, seeds: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
         """Return [n, channels, height / factor, width / factor], each row by its own seed."""

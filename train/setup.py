@@ -12,7 +12,7 @@ import torch
 from schemas.errors import DataError, ModelError, RecipeError
 from schemas.progress import say
 from schemas.recipes.train import TrainRecipe
-from train import latents
+from train import latents, text_cache
 from train.adapter_file import read_adapter
 from train.adapters.adapter import Adapter, attach_adapter
 from train.averaging import Average
@@ -28,6 +28,7 @@ from train.run_folder import RunFolder, State, check_same, load_state, trim_log
 from train.sample import Painter
 from train.schedule import rate_factor
 from train.text import Tokens
+from train.text_cache import TextCache, varies
 from train.variants import belied
 
 SDXL_SKIP = 2  # clip_skip as SDXL was trained with
@@ -62,6 +63,7 @@ class Setup:
     forwards: int  # batches in all
     unet: Any
     text_encoders: tuple[Any, ...]
+    texts: TextCache | None  # what captions were encoded to, where nothing of them varies
     tokens: Tokens
     vae: Any
     abar: torch.Tensor  # float32 [timesteps], on the device
@@ -140,6 +142,9 @@ def setup(
         _tell_masks(store.opacity()[batches.rows])
     steps, forwards = length(recipe, batches)
     _place(recipe, target, unet, text_encoders, adapter)
+    texts = None
+    if not adapter.trains_text and not varies(recipe.caption, data):
+        texts = _texts(recipe, root, data, tokens, text_encoders, target, model_sha256)
     average = Average(list(adapter.parameters()), recipe.optimizer.ema)
     scale = LossScale(recipe.steps.precision, target)
     if start is None and after.moments:
@@ -167,6 +172,7 @@ def setup(
         forwards=forwards,
         unet=unet,
         text_encoders=text_encoders,
+        texts=texts,
         tokens=tokens,
         vae=vae,
         abar=model.scheduler().alphas_cumprod.to(target, torch.float32),
@@ -263,6 +269,24 @@ def _place(
         for encoder in text_encoders:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
             encoder.train()
+
+
+def _texts(
+    recipe: TrainRecipe,
+    root: Path,
+    data: Data,
+    tokens: Tokens,
+    text_encoders: Sequence[Any],
+    device: torch.device,
+    model_sha256: str,
+) -> TextCache:
+    """Encode the captions once; then the encoders leave the device, without samples memory too."""
+    key = text_cache.key_of(recipe, model_sha256)
+    place = (root / recipe.data).parent
+    texts = text_cache.cached(place, recipe, data, tokens, text_encoders, device, key)
+    for encoder in text_encoders:
+        encoder.to("cpu" if recipe.sample.prompts else "meta")
+    return texts
 
 
 def length(recipe: TrainRecipe, batches: Batches) -> tuple[int, int]:

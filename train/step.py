@@ -21,7 +21,7 @@ from train.nonfinite import NotFinite, gradient_not_finite, loss_not_finite
 from train.optimizer import set_rate
 from train.precision import autocast
 from train.setup import Setup
-from train.text import encode
+from train.text import Encoded, encode
 
 SKIPPED = COUNTED.index("skipped")
 
@@ -165,14 +165,14 @@ def losses_at(
     abar = ready.abar[timesteps]
     with autocast(device, ready.recipe.steps.precision):
         with torch.set_grad_enabled(ready.adapter.trains_text and torch.is_grad_enabled()):
-            encoded = encode(ready.text_encoders, ids.to(device), section.clip_skip)
+            encoded = _told(ready, ids)
         seen = noise if perturbation is None else noise + perturbation.to(device)
         noisy = add_noise(x0, seen, abar)
         predicted = predict(ready.unet, noisy, timesteps, encoded, sizes.to(device))
         wanted = target(x0, noise, abar, section.prediction)
         if prior is not None and prior.any():
             rows, wanted = prior.to(device), wanted.clone()
-            parts = (noisy[rows], timesteps[rows], ids.to(device)[rows], sizes.to(device)[rows])
+            parts = (noisy[rows], timesteps[rows], ids[prior], sizes.to(device)[rows])
             wanted[rows] = _without_adapter(ready, *parts).to(wanted.dtype)
     return sample_losses(
         predicted,
@@ -187,11 +187,18 @@ def losses_at(
     )
 
 
+def _told(ready: Setup, ids: torch.Tensor) -> Encoded:
+    """Return what the U-Net is told of captions of ids [n, chunks, 77], on the device."""
+    if ready.texts is None:
+        clip_skip = ready.recipe.model.clip_skip
+        return encode(ready.text_encoders, ids.to(ready.device), clip_skip)
+    return ready.texts.read(ids).to(ready.device)
+
+
 @torch.no_grad()
 def _without_adapter(
     ready: Setup, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
 ) -> torch.Tensor:
     """Return what the models predict of x_t [n,c,h,w] without the adapter, text encoder's too."""
     with ready.adapter.off():
-        encoded = encode(ready.text_encoders, ids, ready.recipe.model.clip_skip)
-        return predict(ready.unet, noisy, t, encoded, sizes)
+        return predict(ready.unet, noisy, t, _told(ready, ids), sizes)

@@ -30,6 +30,11 @@ class Encoded:
         pooled = self.pooled
         return Encoded(self.context[rows], None if pooled is None else pooled[rows])
 
+    def to(self, device: torch.device) -> "Encoded":
+        """Return the same on a device."""
+        pooled = self.pooled
+        return Encoded(self.context.to(device), None if pooled is None else pooled.to(device))
+
 
 @dataclass(frozen=True)
 class Caption:

@@ -24,13 +24,13 @@ def gc(dataset: Dataset, *, images: bool = False, dry_run: bool = False) -> int:
         if images:
             freed += _gc_images(dataset, dry_run)
         if not dry_run:
-            freed += _gc_latents(dataset)
+            freed += _gc_latents(dataset) + _gc_texts(dataset)
     return freed
 
 
 def _unwanted(dataset: Dataset) -> Iterator[Path]:
     """Files a kill left behind, other taggers' probabilities, hashes of an earlier kind."""
-    for name in ("images", "tables", "latents", "reports"):
+    for name in ("images", "tables", "latents", "texts", "reports"):
         yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
     yield from sorted((dataset.root / "images").rglob(f"*{PART}"))
     wanted = set(keys_of(dataset).values())
@@ -66,6 +66,21 @@ def _gc_latents(dataset: Dataset) -> int:
         return 0
     key = latents.vae_key(model.vae_source)
     return latents.gc(dataset.root, {key: latents.keys(manifest, recipe)})
+
+
+def _gc_texts(dataset: Dataset) -> int:
+    """Encodings of captions by other models, or in other precisions, than train.toml names."""
+    if not (dataset.root / "texts").is_dir():
+        return 0
+    from train import text_cache  # imports torch, which is mostly not needed here
+
+    try:
+        recipe = load_train(dataset.train_file)
+        model = find_model(recipe.model, dataset.root, download=False)
+    except KirokuError as error:
+        say(f"gc: texts are left alone: {error}")
+        return 0
+    return text_cache.gc(dataset.root, text_cache.key_of(recipe, model.sha256()))
 
 
 def _remove(path: Path, root: Path, dry_run: bool) -> int:
