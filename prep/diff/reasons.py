@@ -42,7 +42,7 @@ class Reasons:
         came_by, was = self._added(came, found.before, steps[0][1], images, start)
         into = _among(gone.image, becomes, found.after)
         met = are_in(pairs(came.image, came.tag), pairs(gone.image, becomes)[into])
-        back = _among(came.image, was, gone) & ~met
+        back = _among(came.image, was, gone.take(~into)) & ~met
         back &= _first(came.image, np.where(back, was, NOTHING))  # of several one
         left = are_in(pairs(gone.image, gone.tag), pairs(came.image, was)[back])
         gone_rows = self._rows(gone, gone_by)
@@ -51,7 +51,7 @@ class Reasons:
             [
                 _as(Kind.REMOVED, gone_rows.take(~into & ~left)),
                 _as(Kind.ADDED, came_rows.take(~met & ~back)),
-                _as(Kind.RENAMED, replace(gone_rows, now=becomes).take(into & ~left)),
+                _as(Kind.RENAMED, replace(gone_rows, now=becomes).take(into)),
                 _as(Kind.RENAMED, replace(came_rows, now=came.tag, tag=was).take(back)),
                 *self._kept(found),
             ]

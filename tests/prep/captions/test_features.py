@@ -1,15 +1,19 @@
 """What is found to be fixed about somebody: all people of the demo, and the rules one by one."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import prep.demo
 from prep.captions.columns import BOORU, Images, Tags, made
 from prep.captions.features import Counts
 from prep.demo.characters import CHARACTERS
+from prep.demo.drawing import draw
 from prep.demo.portrait import sample
-from schemas.recipes.prep import COMPOSITION, CollapseSection
+from schemas.recipes.prep import COMPOSITION, CollapseSection, TagSection
+from taggers.wd14 import Tagger, load
 
 
 def columns(rows: list[tuple[str, ...]]) -> tuple[Tags, Images]:
@@ -35,6 +39,29 @@ def test_what_is_found_of_a_demo_character_is_what_is_drawn_the_same(name: str, 
     chance = random.Random(f"{name} {count}")
     rows = [sample(chance, character=name).tags() for _ in range(count)]
     assert found(rows, CollapseSection().share) == sorted(CHARACTERS[name].signature)
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    return load(Path(prep.demo.__file__).parent / "assets" / "tagger", "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHARACTERS)
+def test_the_same_is_found_in_what_the_demos_tagger_reads_in_drawings(
+    name: str, tagger: Tagger
+) -> None:
+    chance = random.Random(f"{name} 40")
+    drawn = [sample(chance, character=name) for _ in range(40)]
+    pixels = [np.asarray(draw(one, tagger.size, tagger.size)) for one in drawn]
+    least = TagSection().general
+    general = np.array([label.category == "general" for label in tagger.labels])
+    seen = (tagger.probabilities(np.stack(pixels)) >= least) & general
+    read = [tuple(tagger.labels[n].name for n in np.flatnonzero(row)) for row in seen]
+    signature = sorted(CHARACTERS[name].signature)
+    assert found(read) == signature
+    both = [tuple({*one.tags(), *tags}) for one, tags in zip(drawn, read, strict=True)]
+    assert found(both) == signature
 
 
 def test_shut_eyes_do_not_speak_against_a_colour() -> None:
