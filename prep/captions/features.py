@@ -12,27 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from prep.captions.columns import KINDS, Images, Tags
-from prep.lint.exclusive import EYES, HAIR
+from prep.known_tags import EYES, GARMENTS, HAIR, LENGTHS
 from schemas.tags import canonical
 
-LENGTHS = (
-    "very_short_hair", "short_hair", "medium_hair", "long_hair", "very_long_hair",
-    "absurdly_long_hair",
-)  # fmt: skip
 # of each a picture of one person tells one, where it is seen at all
 FAMILIES = ((*EYES, "heterochromia"), HAIR, LENGTHS)
 SEEN = 0.5  # part of the images that must tell a family's feature at all to be judged by it
-# the last word of what is worn, or bare because of it
-GARMENTS = frozenset(
-    (
-        "apron", "armor", "bikini", "blazer", "blouse", "bodysuit", "boots", "cape", "cardigan",
-        "cloak", "clothes", "coat", "collar", "dress", "footwear", "gloves", "hoodie", "jacket",
-        "jeans", "kimono", "leotard", "maid", "miniskirt",
-        "necktie", "neckerchief", "obi", "overalls", "pants", "pantyhose", "robe", "sash", "scarf",
-        "serafuku", "shirt", "shoes", "shorts", "shoulders", "skirt", "sleeveless", "sleeves",
-        "socks", "suit", "sweater", "swimsuit", "thighhighs", "turtleneck", "uniform", "vest",
-    )
-)  # fmt: skip
 
 
 @dataclass

@@ -3,8 +3,9 @@
 import numpy as np
 
 from prep.captions.columns import Bools
+from prep.known_tags import SEVERAL
 from prep.lint.evidence import Evidence
-from prep.lint.exclusive import EXCLUSIVE, SEVERAL, Exclusive
+from prep.lint.exclusive import EXCLUSIVE, Exclusive
 from prep.lint.finding import Finding, images, named
 
 NAME = "contradiction"

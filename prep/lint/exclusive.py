@@ -5,35 +5,9 @@ The meanings are those of Danbooru's wiki.
 
 from dataclasses import dataclass
 
+from prep.known_tags import BOYS, COUNTS, EYES, GIRLS, HAIR, PEOPLE
+
 Side = tuple[str, ...]
-
-# who is there, and how many
-PEOPLE: Side = (
-    "1girl",
-    "1boy",
-    "1other",
-    "solo",
-    "multiple_girls",
-    "multiple_boys",
-    "multiple_others",
-)
-_GIRLS: Side = ("2girls", "3girls", "4girls", "5girls", "6+girls")
-_BOYS: Side = ("2boys", "3boys", "4boys", "5boys", "6+boys")
-COUNTS: Side = (*_GIRLS, *_BOYS)
-
-# several pictures in one, or one person several times
-SEVERAL: Side = (
-    "multiple_views", "comic", "4koma", "3koma", "2koma", "split_screen", "reference_sheet",
-    "character_sheet", "variations", "expressions", "expression_chart", "multiple_persona",
-    "dual_persona", "before_and_after", "comparison", "collage", "reflection", "mirror",
-)  # fmt: skip
-
-_COLOURS = (
-    "aqua", "black", "blonde", "blue", "brown", "green", "grey", "light_brown", "orange", "pink",
-    "purple", "red", "silver", "white", "yellow",
-)  # fmt: skip
-HAIR = tuple(f"{colour}_hair" for colour in _COLOURS)
-EYES = tuple(f"{colour}_eyes" for colour in _COLOURS if colour != "blonde")
 
 
 @dataclass(frozen=True)
@@ -55,9 +29,9 @@ EXCLUSIVE = (
         (("no_humans",), tuple(tag for tag in (*PEOPLE, *COUNTS) if tag != "solo")),
         "a picture of nobody shows no people",
     ),
-    Exclusive(_each("1girl", *_GIRLS), "one number of girls"),
+    Exclusive(_each("1girl", *GIRLS), "one number of girls"),
     Exclusive((("1girl",), ("multiple_girls",)), "one girl or several"),
-    Exclusive(_each("1boy", *_BOYS), "one number of boys"),
+    Exclusive(_each("1boy", *BOYS), "one number of boys"),
     Exclusive((("1boy",), ("multiple_boys",)), "one boy or several"),
     Exclusive(
         (("solo",), ("multiple_girls", "multiple_boys", "multiple_others", "couple", *COUNTS)),

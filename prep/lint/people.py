@@ -8,8 +8,8 @@ import fnmatch
 
 import numpy as np
 
+from prep.known_tags import COUNTS, PEOPLE
 from prep.lint.evidence import Evidence
-from prep.lint.exclusive import COUNTS, PEOPLE
 from prep.lint.finding import Finding, images
 from schemas.recipes.change import Change
 from schemas.tags import canonical, rendered

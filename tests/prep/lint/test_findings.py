@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from prep.lint.exclusive import EXCLUSIVE, PEOPLE
+from prep.known_tags import PEOPLE
+from prep.lint.exclusive import EXCLUSIVE
 from prep.lint.finding import Finding
 from schemas.tags import canonical
 
