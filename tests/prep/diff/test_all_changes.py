@@ -32,7 +32,10 @@ recipes = st.fixed_dictionaries(
         "caption.trigger": one_of(("azusa", "My_Char")),
         "caption.drop.tags": st.lists(names, max_size=2, unique=True),
         "caption.drop.patterns": one_of(([], ["*_hat"])),
-        "caption.collapse.tags": st.lists(names, max_size=2, unique=True),
+        "caption.collapse.tags": st.one_of(
+            st.just("found"), st.lists(names, max_size=2, unique=True)
+        ),
+        "caption.collapse.share": one_of((0.3, 0.6)),
         "caption.rename": st.dictionaries(names, one_of(("x", "hat", "lh")), max_size=2),
         "caption.quality": one_of(({}, {"good": 5}, {"good": 8, "best": 2})),
         "caption.render.keep": one_of((["trigger"], ["trigger", "character"])),
@@ -147,3 +150,34 @@ def check(told: list[Row], before: list[Row], after: list[Row]) -> None:
     moves = {row["tag"] for row in told if row["change"] == "moved"}
     assert bool(moves) == (stays != [tag for tag in now if tag in stays])
     assert moves <= set(stays)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(recipes, recipes, wanted, st.integers(1, IMAGES))
+def test_captions_and_changes_are_the_same_whatever_the_size_of_a_block(
+    world: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    first: dict[str, Any],
+    second: dict[str, Any],
+    asked: list[Wanted],
+    size: int,
+) -> None:
+    root = tmp_path_factory.mktemp("w") / "dataset"
+    shutil.copytree(world, root)
+    caption(Dataset.open(root, changes(first)))
+    edit(root, asked)
+    made = []
+    for block in (size, IMAGES):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("prep.caption_sources.BLOCK", block)
+            told = diff(Dataset.open(root, changes(second)))
+            rows = CAPTION_DIFF.read(told.path)
+            counted = [(one.rule, one.change, one.tag, one.images) for one in told.groups]
+            other = root.with_name(f"of {len(made)}")
+            shutil.copytree(root, other)
+            caption(Dataset.open(other, changes(second)))
+            made.append((rows, counted, told.by_rule, Dataset.open(other).table(CAPTIONS)))
+    assert made[0] == made[1]
