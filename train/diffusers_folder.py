@@ -1,6 +1,7 @@
 """A model as a diffusers folder: a subfolder per part, each with its config.json and weights."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from schemas.errors import ModelError
 from schemas.files import sha256_of
 from schemas.recipes.train import ModelKind
+from train.checkpoint_file import open_checkpoint
 from train.kinds import check_unet
 
 PARTS = ("unet", "vae", "text_encoder", "scheduler")
@@ -61,19 +63,21 @@ class DiffusersFolder:
         place = self.folder / "tokenizer"
         return place if place.is_dir() else None
 
-    def unet(self) -> Any:
+    def unet(self, *, weights: bool = True) -> Any:
         from diffusers import UNet2DConditionModel
 
+        if not weights:
+            return without_weights(UNet2DConditionModel, self.folder / "unet")
         return load_weights(UNet2DConditionModel, self.folder / "unet", dtype="torch_dtype")
 
-    def text_encoders(self) -> tuple[Any, ...]:
+    def text_encoders(self, *, weights: bool = True) -> tuple[Any, ...]:
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-        first = load_weights(CLIPTextModel, self.folder / "text_encoder", dtype="dtype")
-        if self.kind == "sd15":
-            return (first,)
-        place = self.folder / "text_encoder_2"
-        return first, load_weights(CLIPTextModelWithProjection, place, dtype="dtype")
+        kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+        names = list(kinds)[: 1 if self.kind == "sd15" else 2]
+        if not weights:
+            return tuple(without_weights(kinds[name], self.folder / name) for name in names)
+        return tuple(load_weights(kinds[name], self.folder / name, "dtype") for name in names)
 
     def scheduler(self) -> Any:
         from diffusers import DDPMScheduler
@@ -164,14 +168,44 @@ def load_weights(kind: Any, folder: Path, dtype: str) -> Any:
     if not any(folder.glob("*model.safetensors*")) and any(folder.glob("*.fp16.safetensors")):
         options["variant"] = "fp16"
     loaded, report = loading(kind, folder, **options)
-    missing = [key for key in report["missing_keys"] if not key.endswith("position_ids")]
+    _check_whole(folder, report["missing_keys"])
+    loaded.requires_grad_(False)
+    return loaded.eval()
+
+
+def without_weights(kind: Any, folder: Path) -> Any:
+    """Return a part of a model on the meta device: shapes alone, and nothing is read but headers.
+
+    Raises ModelError as load_weights does, also where a weight has another shape than in its file.
+    """
+    import torch
+
+    quiet()
+    if kind.__module__.startswith("diffusers"):
+        config, make = read_config(folder / "config.json"), kind.from_config
+    else:
+        config, make = loading(kind.config_class, folder), kind
+    with torch.device("meta"):
+        network = make(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(folder):
+        given |= open_checkpoint(file, str(file)).shapes
+    bare = {name.removeprefix("text_model."): shape for name, shape in given.items()}
+    found = {name: given.get(name, bare.get(name)) for name in expected}
+    _check_whole(folder, [name for name, shape in found.items() if shape is None])
+    if wrong := [name for name in expected if found[name] not in (None, expected[name])]:
+        raise ModelError(f"{folder} cannot be loaded: {wrong[0]} has another shape than it says")
+    return network.requires_grad_(False).eval()
+
+
+def _check_whole(folder: Path, missing: Sequence[str]) -> None:
+    missing = [key for key in missing if not key.endswith("position_ids")]
     if missing:
         raise ModelError(
             f"{folder} lacks {len(missing)} of the weights that its config.json asks for,"
             f" {min(missing)} first: get the model again"
         )
-    loaded.requires_grad_(False)
-    return loaded.eval()
 
 
 def loading(kind: Any, folder: Path, **options: Any) -> Any:

@@ -22,20 +22,29 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._living: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        before = {id(tensor.untyped_storage()) for tensor in self._tensors((args, kwargs))}
         made = func(*args, **(kwargs or {}))
-        for tensor in self._tensors(made):
-            storage = tensor.untyped_storage()
-            if id(storage) not in before | self._living:
+        if func is torch.ops.prim.device.default:  # fake tensors are asked for theirs all the time
+            return made
+        before: set[int] | None = None
+        for storage in self._storages(made):
+            if id(storage) in self._living:
+                continue
+            if before is None:
+                before = {id(given) for given in self._storages((args, kwargs))}
+            if id(storage) not in before:
                 self._living.add(id(storage))
                 self.now += storage.nbytes()
                 weakref.finalize(storage, self._let_go, id(storage), storage.nbytes())
         self.most = max(self.most, self.now)
         return made
 
-    def _tensors(self, tree: Any) -> list[torch.Tensor]:
-        found = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
-        return [tensor for tensor in found if tensor.device.type == self._device.type]
+    def _storages(self, tree: Any) -> list[torch.UntypedStorage]:
+        if isinstance(tree, torch.Tensor):
+            leaves = [tree]
+        else:
+            leaves = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+        kind = self._device.type
+        return [tensor.untyped_storage() for tensor in leaves if tensor.device.type == kind]
 
     def _let_go(self, storage: int, size: int) -> None:
         self._living.discard(storage)

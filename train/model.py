@@ -51,16 +51,16 @@ class Model:
         folder = self.tokenizer_folder or hub.clip_tokenizer(self.section.path)
         return loading(CLIPTokenizer, folder)
 
-    def text_encoders(self) -> tuple[Any, ...]:
+    def text_encoders(self, *, weights: bool = True) -> tuple[Any, ...]:
         """Return SD1.5's CLIPTextModel, or SDXL's with its CLIPTextModelWithProjection.
 
-        fp32, frozen, on the CPU.
+        fp32, frozen, on the CPU; without weights on the meta device, of shapes that are checked.
         """
-        return self.parts.text_encoders()
+        return self.parts.text_encoders(weights=weights)
 
-    def unet(self) -> Any:
-        """Return the UNet2DConditionModel: fp32, frozen, on the CPU."""
-        return self.parts.unet()
+    def unet(self, *, weights: bool = True) -> Any:
+        """Return the UNet2DConditionModel: fp32, frozen, on the CPU; weights: as above."""
+        return self.parts.unet(weights=weights)
 
     def vae(self) -> Any:
         """Return the AutoencoderKL: fp32, frozen, on the CPU.

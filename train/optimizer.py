@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from schemas.errors import RecipeError
 from schemas.progress import say
@@ -53,20 +54,49 @@ def make_optimizer(section: OptimizerSection, groups: Sequence[Group]) -> Optimi
     Each group keeps its full rate as "full_lr". Raises RecipeError for a name that nobody has,
     arguments that the optimizer does not take, and rates that it cannot hold.
     """
-    text_lr = section.lr if section.text_encoder_lr is None else section.text_encoder_lr
-    rates = [(text_lr if group.is_text else section.lr) * group.factor for group in groups]
+    rates = _rates(section, groups)
+    _check_rates(section, find_optimizer(section.name), groups, rates)
+    return unchecked(section, groups)
+
+
+def unchecked(section: OptimizerSection, groups: Sequence[Group]) -> Optimizer:
+    """Return the optimizer as make_optimizer does, and say nothing of its rates."""
     made_of = [
         {"params": list(group.weights), "lr": rate, "full_lr": rate}
-        for group, rate in zip(groups, rates, strict=True)
+        for group, rate in zip(groups, _rates(section, groups), strict=True)
     ]
     kind = find_optimizer(section.name)
-    _check_rates(section, kind, groups, rates)
     args = {**USUAL_ARGS.get(kind.__name__.lower(), {}), **_arguments(section, kind)}
     try:
         made: Optimizer = kind(made_of, **args)
     except (TypeError, ValueError, AssertionError) as error:
         raise RecipeError(f"optimizer.args: {kind.__name__} refuses them: {error}") from None
     return made
+
+
+def _rates(section: OptimizerSection, groups: Sequence[Group]) -> list[float]:
+    text_lr = section.lr if section.text_encoder_lr is None else section.text_encoder_lr
+    return [(text_lr if group.is_text else section.lr) * group.factor for group in groups]
+
+
+def state_bytes(
+    section: OptimizerSection, shapes: Mapping[tuple[int, ...], int], device: torch.device
+) -> int:
+    """Return what the optimizer keeps beside weights of these shapes, each so many times.
+
+    One weight of each shape takes a step on the device: no table would know every optimizer.
+    """
+    weights = [nn.Parameter(torch.zeros(shape, device=device)) for shape in shapes]
+    optimizer = unchecked(section, [Group(weights)])
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 1e-3)
+    optimizer.step()
+    return sum(
+        count * part.nbytes
+        for weight, count in zip(weights, shapes.values(), strict=True)
+        for part in tree_leaves(optimizer.state[weight])
+        if isinstance(part, torch.Tensor)
+    )
 
 
 def find_optimizer(name: str) -> Any:

@@ -1,7 +1,7 @@
 """What a training would do, told before it is done: the plan of `train --dry-run`.
 
-The checks are those of a training (train.setup), in the same order; nothing is written, and no
-image is decoded.
+The checks are those of a training (train.setup), in the same order; nothing is written, no image
+is decoded, and of the model's weights only the shapes are read.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from schemas.geometry import Placement, place
 from schemas.recipes.train import TrainRecipe
@@ -17,11 +18,13 @@ from train.data import Data, read_data
 from train.device import find_device
 from train.model import find_model
 from train.optimizer import make_optimizer
+from train.rehearsal import Cost, Rehearsal, cost
 from train.run_folder import RunFolder
 from train.setup import (
     batches_of,
     check_room,
     check_sample,
+    encodes_once,
     go_on_from,
     length,
     load_tokens,
@@ -70,6 +73,7 @@ class Plan:
     images_seen: int  # repeats counted: the steps that a batch of one would take
     adapter: Mapping[str, Sequence[int]]  # tensor -> shape, as the file will have them
     problems: Sequence[str]
+    cost: Cost | None  # None: it was not to be measured
 
     @property
     def modules(self) -> int:
@@ -84,15 +88,19 @@ def plan(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    measure: bool = True,
 ) -> Plan:
-    """Return what `train` would do with the same arguments; raises what it would raise."""
+    """Return what `train` would do with the same arguments; raises what it would raise.
+
+    measure: take a few steps on the device, with weights of no meaning, to tell memory and hours.
+    """
     check_sample(recipe)
-    find_device(device)
+    target = find_device(device)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
     model = find_model(recipe.model, root)
-    _, text_encoders, adapter = networks(recipe, model)
+    unet, text_encoders, adapter = networks(recipe, model, weights=False)
     if recipe.adapter.start and not resume:
         go_on_from(recipe, root, adapter)
     check_room(recipe, folder, adapter)
@@ -109,7 +117,7 @@ def plan(
     seen = batches.images(forwards)
     crops = placement.cropped()[batches.rows]
     empty = sum(not data.tags(row).texts for row in batches.rows.tolist())
-    lost = _lost(data, tokens, batches.rows.tolist())
+    lost, chunks = _lost(data, tokens, batches.rows.tolist(), recipe.caption.tokens)
     paths = data.table.column("path")
     problems = [f"{paths[row]}: {reason}" for row, reason in sorted(left_out.items())]
     if recipe.latents.flip and (told := belied(data.table)):
@@ -118,7 +126,14 @@ def plan(
         problems.append(f"{empty} captions are empty")
     if beyond := lost[str(recipe.caption.tokens)]:
         problems.append(f"{beyond} tags lie beyond {recipe.caption.tokens} tokens and are not read")
-    counted = Counter(map(tuple, shapes[batches.rows].tolist()))
+    counted = Counter((w, h) for w, h in shapes[batches.rows].tolist())
+    named = {name: list(tensor.shape) for name, tensor in sorted(adapter.tensors().items())}
+    found = None
+    if measure:
+        once = encodes_once(recipe, data, adapter)
+        rehearsal = Rehearsal(recipe, target, unet, text_encoders, adapter, chunks, once)
+        found = cost(rehearsal, counted, steps, forwards)
+        problems += _too_large(found, target)
     return Plan(
         images=_images(data, placement, shapes),
         buckets=[PlannedBucket(w, h, count) for (w, h), count in sorted(counted.items())],
@@ -130,8 +145,9 @@ def plan(
         steps=steps,
         epochs=forwards / batches.per_epoch,
         images_seen=seen,
-        adapter={name: list(tensor.shape) for name, tensor in sorted(adapter.tensors().items())},
+        adapter=named,
         problems=problems,
+        cost=found,
     )
 
 
@@ -141,11 +157,30 @@ def _missing(data: Data, root: Path) -> dict[int, str]:
     return {row: "missing" for row, path in enumerate(paths) if not (root / path).exists()}
 
 
-def _lost(data: Data, tokens: Tokens, rows: Sequence[int]) -> dict[str, int]:
-    """By each limit of tokens, how many tags lie beyond it, in the captions' own order."""
-    return {
-        str(limit): sum(data.caption(tokens, row, limit).lost for row in rows) for limit in LIMITS
-    }
+def _lost(data: Data, tokens: Tokens, rows: Sequence[int], own: int) -> tuple[dict[str, int], int]:
+    """By each limit of tokens, how many tags lie beyond it, in the captions' own order.
+
+    And the chunks of the longest caption at the recipe's own limit.
+    """
+    lost, chunks = {}, 1
+    for limit in LIMITS:
+        captions = [data.caption(tokens, row, limit) for row in rows]
+        lost[str(limit)] = sum(caption.lost for caption in captions)
+        if limit == own:
+            chunks = max(len(caption.ids) for caption in captions)
+    return lost, chunks
+
+
+def _too_large(found: Cost, device: torch.device) -> list[str]:
+    if device.type != "cuda":
+        return []
+    there = torch.cuda.get_device_properties(device).total_memory
+    if found.pace is not None and found.memory.total <= there:
+        return []
+    return [
+        f"a step takes {found.memory.total / 2**30:.1f} GiB and the device has"
+        f" {there / 2**30:.1f}: see docs/memory.md for what saves some"
+    ]
 
 
 def _images(data: Data, placement: Placement, shapes: np.ndarray) -> list[PlannedImage]:

@@ -15,6 +15,7 @@ from schemas.recipes.train import TrainRecipe
 from train import latents, text_cache
 from train.adapter_file import read_adapter
 from train.adapters.adapter import Adapter, attach_adapter
+from train.attention import kernels
 from train.averaging import Average
 from train.batches import Batches
 from train.conditioning import true_sizes
@@ -141,9 +142,10 @@ def setup(
     if recipe.loss.mask == "alpha":
         _tell_masks(store.opacity()[batches.rows])
     steps, forwards = length(recipe, batches)
-    _place(recipe, target, unet, text_encoders, adapter)
+    place(recipe, target, unet, text_encoders, adapter)
+    say(f"attention: {kernels(unet, target, COMPUTE[recipe.steps.precision])}")
     texts = None
-    if not adapter.trains_text and not varies(recipe.caption, data):
+    if encodes_once(recipe, data, adapter):
         texts = _texts(recipe, root, data, tokens, text_encoders, target, model_sha256)
     average = Average(list(adapter.parameters()), recipe.optimizer.ema)
     scale = LossScale(recipe.steps.precision, target)
@@ -186,11 +188,12 @@ def setup(
 
 
 def networks(
-    recipe: TrainRecipe, model: Model, merged: Sequence[Path] = ()
+    recipe: TrainRecipe, model: Model, merged: Sequence[Path] = (), *, weights: bool = True
 ) -> tuple[Any, tuple[Any, ...], Adapter]:
     """Return the U-Net and the text encoders, and the adapter beside their modules.
 
-    merged: adapters of the recipe's kind that are added to the weights first, in fp32.
+    merged: adapters of the recipe's kind that are added to the weights first, in fp32. Without
+    weights all lie on the meta device, and little is read.
     """
     skip = recipe.model.clip_skip
     if model.kind == "sdxl" and skip != SDXL_SKIP:
@@ -198,13 +201,13 @@ def networks(
             f"model.clip_skip is {skip}, but SDXL models are trained on their encoders' last layer"
             f" but one: leave clip_skip at {SDXL_SKIP}"
         )
-    text_encoders = model.text_encoders()
+    text_encoders = model.text_encoders(weights=weights)
     layers = text_encoders[0].config.num_hidden_layers
     if skip > layers:
         raise RecipeError(
             f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
         )
-    unet = model.unet()
+    unet = model.unet(weights=weights)
     for path in merged:
         earlier = attach_adapter(
             model.architecture, unet, text_encoders, recipe.adapter, recipe.seed
@@ -215,7 +218,7 @@ def networks(
         for _, layer in big_layers(unet, text_encoders):
             keep_as_fp8(layer)
     adapter = attach_adapter(model.architecture, unet, text_encoders, recipe.adapter, recipe.seed)
-    return unet, text_encoders, adapter
+    return unet, text_encoders, adapter if weights else adapter.to("meta")
 
 
 def check_room(recipe: TrainRecipe, folder: RunFolder, adapter: Adapter) -> None:
@@ -250,7 +253,7 @@ def load_tokens(model: Model, text_encoders: Sequence[Any]) -> Tokens:
     return Tokens(tokenizer)
 
 
-def _place(
+def place(
     recipe: TrainRecipe,
     device: torch.device,
     unet: Any,
@@ -269,6 +272,11 @@ def _place(
         for encoder in text_encoders:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
             encoder.train()
+
+
+def encodes_once(recipe: TrainRecipe, data: Data, adapter: Adapter) -> bool:
+    """Whether the text encoders run before the training alone, and then leave the device."""
+    return not adapter.trains_text and not varies(recipe.caption, data)
 
 
 def _texts(

@@ -87,12 +87,12 @@ class SingleFile:
         """None: single files hold no tokenizer."""
         return None
 
-    def unet(self) -> Any:
+    def unet(self, *, weights: bool = True) -> Any:
         from diffusers import UNet2DConditionModel
         from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
         config = configs.unet_config(self.file.shapes, self.kind)
-        tensors = self._read(UNET)
+        tensors = self._read(UNET, weights)
         converted = convert_ldm_unet_checkpoint(tensors, config)
 
         def make() -> Any:
@@ -100,23 +100,23 @@ class SingleFile:
 
         return _filled(make, converted, self.file.name, "U-Net")
 
-    def text_encoders(self) -> tuple[Any, ...]:
+    def text_encoders(self, *, weights: bool = True) -> tuple[Any, ...]:
         from transformers import CLIPTextConfig, CLIPTextModel
 
         config = CLIPTextConfig(**configs.first_text_config(self.file.shapes, self.kind))
         prefix = configs.text_prefix(self.file.shapes, self.kind)
-        weights = {
+        tensors = {
             f"text_model.{name.removeprefix(prefix)}": tensor
-            for name, tensor in self._read(prefix).items()
+            for name, tensor in self._read(prefix, weights).items()
         }
 
         def make() -> Any:
             return CLIPTextModel(config)
 
-        first = _filled(make, weights, self.file.name, "text encoder")
-        return (first,) if self.kind == "sd15" else (first, self._second_text_encoder())
+        first = _filled(make, tensors, self.file.name, "text encoder")
+        return (first,) if self.kind == "sd15" else (first, self._second_text_encoder(weights))
 
-    def _second_text_encoder(self) -> Any:
+    def _second_text_encoder(self, weights: bool) -> Any:
         from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
@@ -125,8 +125,8 @@ class SingleFile:
         def make() -> Any:
             return CLIPTextModelWithProjection(config)
 
-        weights = convert_open_clip_checkpoint(None, self._read(SECOND), SECOND)
-        return _filled(make, weights, self.file.name, "second text encoder")
+        tensors = convert_open_clip_checkpoint(None, self._read(SECOND, weights), SECOND)
+        return _filled(make, tensors, self.file.name, "second text encoder")
 
     def scheduler(self) -> Any:
         from diffusers import DDPMScheduler
@@ -146,8 +146,14 @@ class SingleFile:
         """Return the hash over the file's bytes, which is what others call the model's hash."""
         return sha256_of(self.file.path)
 
-    def _read(self, prefix: str) -> "dict[str, torch.Tensor]":
-        return self.file.read(name for name in self.file.shapes if name.startswith(prefix))
+    def _read(self, prefix: str, weights: bool) -> "dict[str, torch.Tensor]":
+        """The tensors whose names begin so; without weights their shapes, on the meta device."""
+        import torch
+
+        names = [name for name in self.file.shapes if name.startswith(prefix)]
+        if weights:
+            return self.file.read(names)
+        return {name: torch.empty(self.file.shapes[name], device="meta") for name in names}
 
 
 def open_file(path: Path, name: str, key: str = "model.path") -> SingleFile:

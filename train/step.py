@@ -7,11 +7,13 @@ keyed by (seed, step, row, which repeat of it), so that nothing depends on what 
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from schemas.recipes.train import TrainRecipe
+from train.adapters.adapter import Adapter
 from train.batches import NOISE, OFFSET, PERTURBATION, TIMESTEP, VARIANT, Batch, stream
 from train.captions import COUNTED, Exposure
 from train.conditioning import predict
@@ -140,8 +142,33 @@ def _timestep(seed: int, key: tuple[int, ...], limits: tuple[int, int], length: 
     return int(stream(seed, TIMESTEP, *key).integers(first, min(end, length)))
 
 
+class Texts(Protocol):
+    """Captions that were encoded before, such as a TextCache."""
+
+    def read(self, ids: torch.Tensor) -> Encoded: ...
+
+
+class Computing(Protocol):
+    """The part of a Setup that computes losses."""
+
+    @property
+    def recipe(self) -> TrainRecipe: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def unet(self) -> Any: ...
+    @property
+    def text_encoders(self) -> tuple[Any, ...]: ...
+    @property
+    def adapter(self) -> Adapter: ...
+    @property
+    def texts(self) -> Texts | None: ...
+    @property
+    def abar(self) -> torch.Tensor: ...
+
+
 def losses_at(
-    ready: Setup,
+    ready: Computing,
     x0: torch.Tensor,
     *,
     noise: torch.Tensor,
@@ -187,7 +214,7 @@ def losses_at(
     )
 
 
-def _told(ready: Setup, ids: torch.Tensor) -> Encoded:
+def _told(ready: Computing, ids: torch.Tensor) -> Encoded:
     """Return what the U-Net is told of captions of ids [n, chunks, 77], on the device."""
     if ready.texts is None:
         clip_skip = ready.recipe.model.clip_skip
@@ -197,7 +224,7 @@ def _told(ready: Setup, ids: torch.Tensor) -> Encoded:
 
 @torch.no_grad()
 def _without_adapter(
-    ready: Setup, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
+    ready: Computing, noisy: torch.Tensor, t: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
 ) -> torch.Tensor:
     """Return what the models predict of x_t [n,c,h,w] without the adapter, text encoder's too."""
     with ready.adapter.off():

@@ -48,8 +48,8 @@ def train(
     device
         Where to train; auto takes a CUDA device where there is one.
     dry_run
-        Check everything and print the plan: images, buckets, captions, adapter, steps. Nothing is
-        written.
+        Check everything and print the plan: images, buckets, captions, adapter, steps, memory, and
+        hours by a few steps on the device. Nothing is written.
     json
         Print the plan of a dry run as one JSON object.
     """

@@ -10,6 +10,7 @@ from rich.table import Table
 from train.evaluate import CheckpointResult, Evaluation
 from train.preflight import Plan
 from train.read_back import Figures
+from train.rehearsal import Cost
 from train.relora import Cycle
 
 WEAKEST = 8  # tags that are shown
@@ -31,6 +32,9 @@ def plan(found: Plan) -> None:
     table.add_row("adapter", f"{found.modules} modules, {numbers:,} parameters")
     table.add_row("steps", f"{found.steps}, {found.epochs:.1f} epochs")
     table.add_row("images seen", f"{found.images_seen} (as many steps at batch 1)")
+    if found.cost is not None:
+        for row in _cost(found.cost):
+            table.add_row(*row)
     console.print(table)
     shapes = _table("bucket", "images")
     for bucket in found.buckets:
@@ -41,6 +45,40 @@ def plan(found: Plan) -> None:
         console.print(problem, markup=False, soft_wrap=True)
     if more := len(found.problems[SHOWN:]):
         console.print(f"and {more} more: --json lists them")
+
+
+def _cost(found: Cost) -> list[tuple[str, str]]:
+    """The rows of memory, time and attention."""
+    memory = found.memory
+    parts = ", ".join(
+        f"{_size(getattr(memory, name))} {told}"
+        for name, told in (
+            ("weights", "frozen weights"),
+            ("adapter", "adapter"),
+            ("optimizer", "optimizer"),
+            ("step", "activations and gradients"),
+        )
+    )
+    rows = [("memory", f"{_size(memory.total)}: {parts}")]
+    if found.pace is not None and found.hours is not None:
+        pace = found.pace
+        rows.append(
+            (
+                "time",
+                f"{_hours(found.hours)}: {pace.batch:.2f} s a batch at {pace.width}x{pace.height},"
+                f" measured here, {pace.optimizer:.2f} s the optimizer's step",
+            )
+        )
+    rows.append(("attention", found.attention))
+    return rows
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
 
 
 def cycles(planned: Sequence[Cycle]) -> None:
