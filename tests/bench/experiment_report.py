@@ -36,10 +36,41 @@ MEANING = {
 }
 
 
-def page(experiments: Sequence[Mapping[str, Any]]) -> str:
-    """Return the page: all experiments, each with its table and verdict."""
+def page(experiments: Sequence[Mapping[str, Any]], series: Mapping[str, Any] | None = None) -> str:
+    """Return the page: all experiments, each with its table and verdict.
+
+    series: an adapter cut to several ranks, as bench_resize.py measures it.
+    """
     meanings = [f"- **{name}**: {text}" for name, text in MEANING.items()]
-    return "\n".join([HEAD, *meanings, "", *(line for e in experiments for line in _part(e))])
+    parts = [line for experiment in experiments for line in _part(experiment)]
+    cut = _series(series) if series else []
+    return "\n".join([HEAD, *meanings, "", *parts, *cut])
+
+
+def _series(series: Mapping[str, Any]) -> list[str]:
+    """The part on ranks cut after training."""
+    rows = [
+        f"| {row['target']} | {row['ranks']} | {row['size'] / 1024:.0f} | {row['error']:.3f} |"
+        f" {row['worst']:.3f} ({row['block']}) | {row['noise']:.3f} |"
+        for row in series["rows"]
+    ]
+    return [
+        "## Ranks cut after training",
+        "",
+        "How much of a trained adapter is lost when it is resized?",
+        "",
+        "| to | ranks | KiB | error | worst block | noise |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+        "`train resize` of the demo's adapter. Error: the share of the change's Frobenius norm that"
+        " is cut away, of the whole and of the block that loses most. Noise: how far the noise that"
+        " the U-Net predicts moves, as a share of how far the whole adapter moves it (root mean"
+        f" square over {series['inputs']} inputs at timesteps of all sizes).",
+        "",
+        f"Done: {series['made']}",
+        "",
+    ]
 
 
 def judged(experiment: Mapping[str, Any]) -> tuple[list[Comparison], str]:

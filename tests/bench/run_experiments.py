@@ -297,7 +297,14 @@ def report(bench: Bench, experiments: Mapping[str, ExperimentRecipe], docs: Path
     if not whole:
         raise RecipeError(f"no experiment has a seed that every arm was trained with: {bench.work}")
     write_json(file, whole)
-    write_text(docs / "experiments.md", page(json.loads(file.read_text(encoding="utf-8"))))
+    write_page(docs)
+
+
+def write_page(docs: Path) -> None:
+    """Write experiments.md of experiments.json and, where it is there, rank_series.json."""
+    kept = [docs / "experiments.json", docs / "rank_series.json"]
+    found = [json.loads(one.read_text(encoding="utf-8")) for one in kept if one.is_file()]
+    write_text(docs / "experiments.md", page(*found))
 
 
 def main() -> None:

@@ -178,5 +178,6 @@ def test_the_page_is_what_the_results_say() -> None:
     if not results.is_file():
         assert not (DOCS / "experiments.md").exists()
         return
-    kept = json.loads(results.read_text(encoding="utf-8"))
-    assert (DOCS / "experiments.md").read_text(encoding="utf-8") == page(kept)
+    files = results, DOCS / "rank_series.json"
+    kept = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    assert (DOCS / "experiments.md").read_text(encoding="utf-8") == page(*kept)

@@ -254,6 +254,7 @@ def convert(
 
 
 app.command(merging.merge)
+app.command(merging.resize)
 
 
 def main() -> int:

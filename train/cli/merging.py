@@ -1,4 +1,4 @@
-"""`train merge`: its words. Imports what it runs only when it runs."""
+"""`train merge` and `train resize`: their words. Imports what it runs only when it runs."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,3 +75,61 @@ def merge(
         show_merging.plan(found)
         if not dry_run:
             print(out)
+
+
+def resize(
+    adapter: Path,
+    /,
+    *,
+    to: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=True)],
+    block: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    out: Annotated[Path | None, Parameter(show_default=False)] = None,
+    precision: Literal["same", "fp32", "fp16", "bf16"] = "same",
+    overwrite: Flag = False,
+    json: Flag = False,
+) -> None:
+    """Cut a LoRA or LoCon to smaller ranks: train resize azusa.safetensors --to 4 8 16 32
+
+    Each target gives a file beside the adapter (azusa-4.safetensors), and its error: the part of
+    the change, as a Frobenius norm, that is lost.
+
+    Parameters
+    ----------
+    adapter
+        The adapter file.
+    to
+        A rank (8), sv_ratio=10, sv_cumulative=0.9, sv_fro=0.95, or a size (512KB, 12MB).
+    block
+        Another target for some blocks: --block OUT03-06:16. May be given several times.
+    out
+        Where to write: a file, or with several targets a folder.
+    precision
+        That of the result.
+    overwrite
+        Write over files that are there.
+    json
+        Print what was made as one JSON object.
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from schemas.errors import UsageError
+    from train.cli import show_merging
+    from train.merging.resize import resize
+    from train.merging.target import parse_target
+
+    targets = [parse_target(text) for text in to]
+    own = {}
+    for text in block:
+        blocks, colon, wanted = text.rpartition(":")
+        if not colon:
+            raise UsageError(f"--block {text}: give blocks and a target, such as OUT03-06:16")
+        own[blocks] = parse_target(wanted)
+    folder = adapter.parent if out is None else out
+    names = [f"{adapter.stem}-{text.replace('=', '')}.safetensors" for text in to]
+    outs = [out] if out is not None and len(to) == 1 else [folder / name for name in names]
+    made = resize(adapter, targets, outs, blocks=own, precision=precision, overwrite=overwrite)
+    if json:
+        print(dumps([asdict(one) for one in made], default=str, ensure_ascii=False, indent=1))
+    else:
+        show_merging.resized(made)

@@ -1,4 +1,4 @@
-"""What a merge looks like, for people."""
+"""What merges and resized adapters look like, for people."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +8,7 @@ from rich.table import Table
 from train.kinds import SPOKEN
 from train.merging.match import Match
 from train.merging.merge import Plan
+from train.merging.resize import Resized
 
 SHOWN = 20  # names of what is not found
 
@@ -28,6 +29,28 @@ def plan(found: Plan) -> None:
         if set(match.factors.values()) != {match.strength}:
             console.print(f"{match.name} counts {_blocks(match.factors)}", soft_wrap=True)
         _unmatched(console, match)
+
+
+def resized(made: Sequence[Resized]) -> None:
+    """Print what was made, and what is lost: of all, and of each block."""
+    console = Console(highlight=False)
+    files = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    errors = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("to", "ranks", "KB", "error"):
+        files.add_column(title, justify="right")
+    errors.add_column("error in block")
+    for one in made:
+        least, most = one.ranks
+        ranks = f"{least}" if least == most else f"{least}-{most}"
+        files.add_row(one.target, ranks, f"{one.size / 1000:,.0f}", f"{one.error:.4f}")
+        errors.add_column(one.target, justify="right")
+    for block in made[0].errors:
+        errors.add_row(block, *(f"{one.errors[block]:.4f}" for one in made))
+    for table in (files, errors):
+        console.print(table)
+        console.print()
+    for one in made:
+        console.print(str(one.path), markup=False, soft_wrap=True)
 
 
 def _blocks(factors: Mapping[str, float]) -> str:

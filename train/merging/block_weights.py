@@ -39,9 +39,22 @@ def block_weights(text: str, architecture: Architecture) -> dict[str, float]:
         names, _, factor = part.partition("=")
         if factor and not _is_number(factor):
             raise UsageError(f'block weights "{text}": {factor} is no number')
-        for block in _named(names, text, architecture):
-            found[block] = float(factor or 1)
+        try:
+            blocks = named_blocks(names, architecture, f'block weights "{text}"')
+        except UsageError as error:
+            known = ", ".join(presets(architecture))
+            raise UsageError(f"{error}; presets are {known}" if known else str(error)) from None
+        found |= dict.fromkeys(blocks, float(factor or 1))
     return found
+
+
+def named_blocks(names: str, architecture: Architecture, where: str) -> list[str]:
+    """Return the blocks that "OUT03-06" or "all" names, in order. Raises UsageError.
+
+    where: what they stand in, for messages.
+    """
+    found = architecture.parse(names, conv=True, where=where)
+    return [block for block in architecture.blocks if block in found]
 
 
 @cache
@@ -59,15 +72,6 @@ def _vector(parts: list[str], architecture: Architecture) -> dict[str, float]:
             f" {' or '.join(map(str, known))}, the text encoders' first"
         )
     return dict(zip(known[len(parts)], map(float, parts), strict=True))
-
-
-def _named(names: str, text: str, architecture: Architecture) -> frozenset[str]:
-    where = f'block weights "{text}"'
-    try:
-        return architecture.parse(names, conv=True, where=where)
-    except UsageError as error:
-        known = ", ".join(presets(architecture))
-        raise UsageError(f"{error}; presets are {known}" if known else str(error)) from None
 
 
 def _is_number(text: str) -> bool:
