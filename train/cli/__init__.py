@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.command import run, version
-from train.cli import merging
+from train.cli import inspecting, merging
 
 app = App(
     name="train",
@@ -253,6 +253,7 @@ def convert(
         print(found.text(), end="")
 
 
+app.command(inspecting.inspect)
 app.command(merging.merge)
 app.command(merging.resize)
 
