@@ -18,7 +18,7 @@ from train.model import find_model
 from train.precision import COMPUTE, autocast
 from train.run_folder import RunFolder
 from train.sample import Painter
-from train.setup import load_tokens, networks
+from train.setup import load_tokens, networks, offload
 
 
 class Checkpoint(NamedTuple):
@@ -88,6 +88,7 @@ def open_run(folder: Path, device: str = "auto", *, root: Path | None = None) ->
     target = find_device(device, "drawing")
     model = find_model(recipe.model, start)
     unet, text_encoders, adapter = networks(recipe, model)
+    offload(recipe, target, unet, text_encoders, adapter)
     for base in (unet, *text_encoders):
         # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
         torch.nn.Module.to(base, target, COMPUTE[recipe.steps.precision])

@@ -128,8 +128,14 @@ def keep_at_home(layer: Base, device: torch.device, dtype: torch.dtype) -> None:
     else:
         held = layer.weight.detach().to(dtype)
         _become_kept(layer)
-    layer.kept = held.pin_memory() if device.type == "cuda" else held
+    pinned = device.type == "cuda" and held.device.type == "cpu"
+    layer.kept = held.pin_memory() if pinned else held
     layer.scale = scale
+
+
+def is_at_home(module: nn.Module) -> bool:
+    """Whether it is a layer whose weight is kept in main memory, as `kept` and perhaps `scale`."""
+    return isinstance(module, _Kept) and "kept" not in module._buffers
 
 
 def _become_kept(layer: Base) -> None:

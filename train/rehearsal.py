@@ -20,10 +20,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from schemas.recipes.train import TrainRecipe
 from train.adapters.adapter import Adapter
 from train.attention import kernels
+from train.frozen import is_at_home
 from train.live_bytes import LiveBytes
 from train.optimizer import Group, state_bytes, unchecked
 from train.precision import COMPUTE
-from train.setup import place
+from train.setup import offload, place
 from train.step import losses_at
 from train.text import CHUNK, Encoded
 
@@ -72,7 +73,9 @@ def cost(
     The networks are on the meta device, as train.setup.networks gives them without weights.
     """
     recipe, device, unet = rehearsal.recipe, rehearsal.device, rehearsal.unet
-    place(recipe, torch.device("meta"), unet, rehearsal.text_encoders, rehearsal.adapter)
+    parts = (unet, rehearsal.text_encoders, rehearsal.adapter)
+    offload(recipe, device, *parts)
+    place(recipe, torch.device("meta"), *parts)
     largest = max(buckets, key=math.prod)
     pace, memory, hours = None, None, None
     try:
@@ -208,8 +211,8 @@ def _fill(network: nn.Module, device: torch.device, number: float | None = None)
     Integers, which count positions or are fp8's bytes, are 0.
     """
 
-    def made(held: torch.Tensor) -> torch.Tensor:
-        new = torch.empty(held.shape, dtype=held.dtype, device=device)
+    def made(held: torch.Tensor, where: torch.device = device) -> torch.Tensor:
+        new = torch.empty(held.shape, dtype=held.dtype, device=where)
         return new if number is None else new.fill_(number if held.is_floating_point() else 0)
 
     for module in network.modules():
@@ -217,3 +220,7 @@ def _fill(network: nn.Module, device: torch.device, number: float | None = None)
             setattr(module, name, nn.Parameter(made(weight), requires_grad=weight.requires_grad))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, made(buffer))
+        if is_at_home(module):
+            for name, held in (("kept", module.kept), ("scale", module.scale)):
+                if isinstance(held, torch.Tensor):
+                    setattr(module, name, made(held, torch.device("cpu")))

@@ -21,7 +21,7 @@ from train.batches import Batches
 from train.conditioning import true_sizes
 from train.data import Data, read_data
 from train.device import find_device
-from train.frozen import big_layers, keep_as_fp8
+from train.frozen import big_layers, keep_as_fp8, keep_at_home
 from train.model import Model, find_model
 from train.optimizer import make_optimizer, restore
 from train.precision import COMPUTE, LossScale
@@ -142,6 +142,7 @@ def setup(
     if recipe.loss.mask == "alpha":
         _tell_masks(store.opacity()[batches.rows])
     steps, forwards = length(recipe, batches)
+    offload(recipe, target, unet, text_encoders, adapter)
     place(recipe, target, unet, text_encoders, adapter)
     say(f"attention: {kernels(unet, target, COMPUTE[recipe.steps.precision])}")
     texts = None
@@ -207,6 +208,8 @@ def networks(
         raise RecipeError(
             f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
         )
+    if names := recipe.model.offload:
+        model.architecture.parse(names, conv=True, where=f'model.offload = "{names}"')
     unet = model.unet(weights=weights)
     for path in merged:
         earlier = attach_adapter(
@@ -251,6 +254,25 @@ def load_tokens(model: Model, text_encoders: Sequence[Any]) -> Tokens:
             " are of different models; name the model's own in model.tokenizer"
         )
     return Tokens(tokenizer)
+
+
+def offload(
+    recipe: TrainRecipe,
+    device: torch.device,
+    unet: Any,
+    text_encoders: Sequence[Any],
+    adapter: Adapter,
+) -> None:
+    """Leave the frozen weights of model.offload's blocks in main memory when the rest is placed."""
+    if not (names := recipe.model.offload):
+        return
+    if device.type == "cpu":
+        say("model.offload changes nothing on the CPU, whose memory is the main memory")
+        return
+    blocks = adapter.architecture.parse(names, conv=True, where=f'model.offload = "{names}"')
+    for block, layer in list(big_layers(unet, text_encoders)):
+        if block in blocks:
+            keep_at_home(layer, device, COMPUTE[recipe.steps.precision])
 
 
 def place(

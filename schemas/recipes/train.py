@@ -43,6 +43,8 @@ class ModelSection(Section):
     """a folder with CLIP's vocab.json and merges.txt, for a checkpoint that has none with it"""
     storage: Literal["same", "fp8"] = "same"
     """of the frozen weights: "same" as computing, or "fp8", a byte each, for small cards"""
+    offload: str = ""
+    """blocks whose frozen weights wait in main memory, such as "IN04-08,M00" or "all"; slower"""
 
     @model_validator(mode="after")
     def _noise_in_v(self) -> "ModelSection":

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from schemas.errors import RecipeError
 from schemas.recipes.train import AdapterKind, TrainRecipe
 from train import train
 from train.captions import COUNTED
 from train.finished import open_run
-from train.frozen import big_layers, keep_as_fp8
+from train.frozen import big_layers, is_at_home, keep_as_fp8, keep_at_home
 from train.live_bytes import LiveBytes
-from train.setup import Setup, setup
+from train.setup import Setup, offload, setup
 from train.step import batch_losses, train_step
 
 Make = Callable[..., TrainRecipe]
@@ -157,3 +158,58 @@ def test_a_run_with_a_small_base_ends_and_draws(dataset: Path, recipe: Make) -> 
         drawn = run.painter.draw("hat", "", 1, (64, 64), 2, 7.0)
     with Image.open(result.folder / "samples/00000002/01-seed1.png") as saved:
         assert np.array_equal(np.asarray(drawn), np.asarray(saved))
+
+
+AWAY = torch.device("meta")  # stands for a device that is not the CPU when layers are sent home
+
+
+def test_weights_at_home_compute_the_same_and_are_not_taken_along(
+    dataset: Path, recipe: Make
+) -> None:
+    options = {"adapter": {"kind": "dora", "conv_dim": 2, "blocks": "IN04,OUT03,TE"}}
+    asked = recipe(model={"offload": "IN04-08,OUT03,TE"}, **options)
+    runs = [ready(asked, dataset) for _ in range(2)]
+    before = sum(weight.numel() for weight in runs[1].unet.parameters())
+    offload(asked, AWAY, runs[1].unet, runs[1].text_encoders, runs[1].adapter)
+    after = sum(weight.numel() for weight in runs[1].unet.parameters())
+    at_home = [layer for layer in runs[1].unet.modules() if is_at_home(layer)]
+    assert before - after == sum(layer.kept.numel() for layer in at_home) > 0
+    counts = np.zeros((6, len(COUNTED)), dtype=np.int64)
+    for step in range(2):
+        losses = [train_step(run, step, counts)[0] for run in runs]
+        assert losses[1] == losses[0]
+    own, other = (run.adapter.tensors() for run in runs)
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    runs[1].unet.to(AWAY)
+    assert {layer.kept.device.type for layer in at_home} == {"cpu"}
+
+
+@pytest.mark.parametrize("storage", ["same", "fp8"])
+def test_weights_at_home_are_not_held_on_the_device(
+    dataset: Path, recipe: Make, storage: str
+) -> None:
+    """Kept in bf16 and computed in fp32 they are copied, as they are to another device."""
+    asked = recipe(model={"offload": "all", "storage": storage})
+    plain = held_after_forward(ready(asked, dataset))
+    run = ready(asked, dataset)
+    for _, layer in list(big_layers(run.unet, run.text_encoders)):
+        keep_at_home(layer, AWAY, torch.bfloat16)
+    assert held_after_forward(run) <= plain
+
+
+def test_offloading_is_told_to_be_idle_on_the_cpu(
+    dataset: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("train.setup.say", told.append)
+    run = ready(recipe(model={"offload": "all"}), dataset)
+    assert not any(is_at_home(layer) for layer in run.unet.modules())
+    assert "model.offload changes nothing on the CPU, whose memory is the main memory" in told
+
+
+def test_a_block_that_there_is_not_is_refused_before_anything_is_loaded(
+    dataset: Path, recipe: Make
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        ready(recipe(model={"offload": "IN04,OUT12"}), dataset)
+    assert str(caught.value).startswith('model.offload = "IN04,OUT12": "OUT12" is no block')

@@ -22,7 +22,7 @@ from train.model import find_model
 from train.optimizer import state_bytes
 from train.preflight import Plan, plan
 from train.rehearsal import Rehearsal
-from train.setup import networks, setup
+from train.setup import networks, offload, setup
 from train.step import train_step
 
 Make = Callable[..., TrainRecipe]
@@ -121,9 +121,10 @@ def test_fake_tensors_count_as_real_ones(recipe: Make) -> None:
 def test_what_is_long_is_measured_small_and_reckoned_by_pixels(
     recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = recipe(adapter={"blocks": "M00"}, steps={"batch": 1})
+    asked = recipe(adapter={"blocks": "M00"}, steps={"batch": 1}, model={"offload": "IN04"})
     model = find_model(asked.model, Path())
     found = Rehearsal(asked, CPU, *networks(asked, model, weights=False), chunks=1)
+    offload(asked, torch.device("meta"), found.unet, found.text_encoders, found.adapter)
     monkeypatch.setattr(rehearsal, "LONG", 0.0)
     told = rehearsal.cost(found, {(256, 256): 3, (128, 128): 1}, steps=10, batches=20)
     assert told.pace is not None
