@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from prep.captions.columns import KINDS, Bools, Ints, Tags
 from prep.captions.render import Words as Texts
 from prep.captions.render import source_of
-from schemas.errors import DataError
+from prep.captions.stored import blocks
 from schemas.tables import CAPTIONS, PARTS
 
-READ_AT_ONCE = 16_384  # stored captions
 SHARED = 4  # lists of words that are kept with their codes
-_TAG = "tags.list.element."
-_CODED = tuple(f"{_TAG}{name}" for name in ("tag", "text", "category", "source", "part"))
-_RULES = f"{_TAG}rules.list.element"
 BITS = range(16)  # of the sources of a tag
 COLUMNS = ("tag", "text", "category", "source", "part")
 _ALL = ("image", *COLUMNS, "first", "last")
@@ -121,26 +116,18 @@ class Stored:
     """The table of captions, if there is one, read in its order and never held whole."""
 
     def __init__(self, path: Path, words: Words) -> None:
-        """Open the table. Raises DataError where it is none."""
+        """Begin to read. `keys` raises DataError where it is no such table."""
         self.there = path.exists()
-        self._words, self._path = words, path
+        self._path, self._words = path, words
+        self._blocks = blocks(path, ["tags"])
+        self._rest: Any = pa.array([], pa.list_(pa.null()))  # of the block that is being read
         self._at = 0  # the row that is read next
-        if not self.there:
-            return
-        try:
-            self._file = pq.ParquetFile(path, read_dictionary=[*_CODED, _RULES])
-        except pa.ArrowInvalid:
-            raise DataError(f"{path} is no parquet file: `prep caption` makes it anew") from None
-        names = self._file.schema_arrow.names
-        if lacking := [name for name in CAPTIONS.schema.names if name not in names]:
-            self._file.close()
-            raise DataError(f'{path} has no column "{lacking[0]}": `prep caption` makes it anew')
-        self._batches = self._file.iter_batches(READ_AT_ONCE, columns=["tags"])
-        self._rest: Any = None  # of the batch that is being read
 
     def keys(self) -> pa.Table:
         """Return set and md5 of all captions."""
-        return self._file.read(["set", "md5"]) if self.there else CAPTIONS.empty()
+        if not self.there:
+            return CAPTIONS.empty()
+        return pa.concat_tables([*blocks(self._path, ["set", "md5"]), CAPTIONS.only().empty()])
 
     def rows(self, first: int, last: int) -> Side:
         """Return the captions from row `first` to before `last`; `image` is 0 for the first.
@@ -149,8 +136,8 @@ class Stored:
         """
         parts = []
         while self._at < last:
-            if self._rest is None or not len(self._rest):
-                self._rest = next(self._batches).column("tags")
+            if not len(self._rest):
+                self._rest = next(self._blocks)["tags"].combine_chunks()
             behind = self._rest[: last - self._at]
             wanted = behind[max(0, first - self._at) :]
             side = self._side(wanted)
@@ -162,8 +149,7 @@ class Stored:
 
     def close(self) -> None:
         """Let go of the file, which the next `prep caption` replaces."""
-        if self.there:
-            self._file.close()
+        self._blocks.close()
 
     def _side(self, lists: pa.ListArray) -> Side:
         flat = lists.flatten()

@@ -12,6 +12,7 @@ from prep.caption import before_rules, collapsed, known
 from prep.captions.columns import KINDS, Images, Ints, Tags
 from prep.captions.render import SOURCES
 from prep.captions.rules import Fitted, Rule, rules_of
+from prep.captions.stored import blocks
 from prep.dataset import Dataset
 from prep.lint.holders import Holders
 from prep.lint.words import Words
@@ -19,6 +20,8 @@ from schemas.errors import DatasetError
 from schemas.recipes.prep import PrepRecipe
 from schemas.tables import CAPTIONS
 from schemas.tags import SENTENCE
+
+NO_KEYS = CAPTIONS.empty().select(CAPTIONS.key)
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Evidence:
     @cached_property
     def tags(self) -> Tags:
         """The tags of the captions alone."""
-        return self.written.where(self.written.category != KINDS.index(SENTENCE))
+        is_tag = self.written.category != KINDS.index(SENTENCE)
+        return self.written if is_tag.all() else self.written.where(is_tag)
 
     @cached_property
     def learnt(self) -> Tags:
         """The tags of the captions to learn from."""
-        return self.tags.where(~self.images.is_reg[self.tags.image])
+        learnt = ~self.images.is_reg[self.tags.image]
+        return self.tags if learnt.all() else self.tags.where(learnt)
 
     @cached_property
     def learning(self) -> int:
@@ -74,33 +79,37 @@ class Evidence:
 
 def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:
     """Read what findings are made from. Raises DatasetError where captions are not up to date."""
-    table = dataset.table(CAPTIONS)
-    keys = list(zip(table["set"].to_pylist(), table["md5"].to_pylist(), strict=True))
-    images, seen = _captioned(*before_rules(dataset), keys)
-    if not keys or len(images) < len(keys):
+    stored = _stored(dataset)
+    images, seen = before_rules(dataset)
+    keys = pa.concat_tables([*(block.select(CAPTIONS.key) for block in stored), NO_KEYS])
+    place = images.places(keys["set"], keys["md5"])
+    if not len(place) or place.min() < 0:
         raise DatasetError(
             f"{dataset.root}: captions are missing or of other images: `prep caption` makes them"
         )
+    images, seen = _captioned(images, seen, place)
     rules = rules_of(dataset.recipe.caption, Fitted(), known(dataset))
     if "aliases" in rules:
         seen = rules["aliases"](seen, images, 0)
-    lists = table["tags"].combine_chunks()
-    tags = pc.list_flatten(lists)
-    names, texts = (tags.field(name).dictionary_encode() for name in ("tag", "text"))
+    names, texts, category, source = (
+        _words(stored, name) for name in ("tag", "text", "category", "source")
+    )
+    lengths = [pc.list_value_length(block["tags"]).to_numpy() for block in stored]
+    image = np.repeat(np.arange(len(place), dtype=np.int32), np.concatenate(lengths))
     return Evidence(
         dataset=dataset,
         images=images,
         written=Tags(
             names=tuple(names.dictionary.to_pylist()),
-            image=np.asarray(pc.list_parent_indices(lists), np.int64),
-            tag=np.asarray(names.indices, np.int64),
-            category=_places(tags.field("category"), {kind: n for n, kind in enumerate(KINDS)}),
-            source=_places(tags.field("source"), {word: bits for bits, word in SOURCES.items()}),
-            touched=np.zeros(len(names), np.uint64),
-            part=np.full(len(names), -1, np.int64),
+            image=image,
+            tag=np.asarray(names.indices, np.int32),
+            category=_places(category, {kind: n for n, kind in enumerate(KINDS)}),
+            source=_places(source, {word: bits for bits, word in SOURCES.items()}),
+            touched=np.zeros(len(names), np.uint32),
+            part=np.full(len(names), -1, np.int8),
         ),
         texts=tuple(texts.dictionary.to_pylist()),
-        text=np.asarray(texts.indices, np.int64),
+        text=np.asarray(texts.indices, np.int32),
         seen=seen,
         implied=rules.get("implied"),
         collapsed=frozenset(collapsed(dataset)),
@@ -109,18 +118,31 @@ def gather(dataset: Dataset, words: Words, limit: int) -> Evidence:
     )
 
 
-def _captioned(images: Images, seen: Tags, keys: Sequence[tuple[str, str]]) -> tuple[Images, Tags]:
+def _stored(dataset: Dataset) -> list[pa.Table]:
+    """The captions that stand, block by block; none where there are none."""
+    path = dataset.path_of(CAPTIONS)
+    return list(blocks(path, ["set", "md5", "tags"])) if path.exists() else []
+
+
+def _words(stored: Sequence[pa.Table], name: str) -> pa.DictionaryArray:
+    """One of the words of each tag, with one dictionary for all."""
+    lists = [chunk for block in stored for chunk in block["tags"].chunks]
+    parts = [chunk.flatten().field(name) for chunk in lists]
+    whole = pa.chunked_array(parts, pa.dictionary(pa.int32(), pa.string()))
+    return whole.unify_dictionaries().combine_chunks()
+
+
+def _captioned(images: Images, seen: Tags, place: Ints) -> tuple[Images, Tags]:
     """The images that have captions, and what is said of them: an edit may exclude some."""
-    wanted = set(keys)
-    there = np.array(
-        [key in wanted for key in zip(images.sets, images.md5s, strict=True)], dtype=bool
-    )
+    there = np.zeros(len(images), bool)
+    there[place] = True
+    if there.all():
+        return images, seen
     held = seen.where(there[seen.image])
     return images.where(there), replace(held, image=(np.cumsum(there) - 1)[held.image])
 
 
-def _places(column: pa.Array, codes: dict[str, int]) -> Ints:
+def _places(column: pa.DictionaryArray, codes: dict[str, int]) -> Ints:
     """Words as their codes."""
-    words = column.dictionary_encode()
-    each = np.array([codes.get(word, 0) for word in words.dictionary.to_pylist()], np.int64)
-    return each[np.asarray(words.indices, np.int64)] if len(each) else np.empty(0, np.int64)
+    each = np.array([codes.get(word, 0) for word in column.dictionary.to_pylist()], np.uint8)
+    return each[np.asarray(column.indices)] if len(each) else np.empty(0, np.uint8)

@@ -309,7 +309,7 @@ def test_what_is_no_table_of_captions_is_refused(
     path = Dataset.open(root).path_of(CAPTIONS)
     path.write_bytes(b"none")
     assert run(app, ["caption", str(root), "--diff"]) == 1
-    error = f"prep: {path} is no parquet file: `prep caption` makes it anew\n"
+    error = f"prep: {path} is no table of captions: `prep caption` makes it anew\n"
     assert error in capsys.readouterr().err
 
 
