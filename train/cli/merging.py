@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 
 Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
 
@@ -14,6 +15,7 @@ def merge(
     *sources: str,
     out: Annotated[Path | None, Parameter(show_default=False)] = None,
     less: Annotated[Path | None, Parameter(show_default=False)] = None,
+    rank: Annotated[PositiveInt | None, Parameter(show_default=False)] = None,
     precision: Literal["same", "fp32", "fp16", "bf16"] = "same",
     allow_unmatched: Flag = False,
     overwrite: Flag = False,
@@ -23,6 +25,8 @@ def merge(
     """Merge adapters, or other checkpoints by blocks, into a checkpoint.
 
     train merge base.safetensors azusa.safetensors:0.8:OUT03-06 --out new.safetensors
+
+    Where the first is an adapter too, LoRAs and LoCons are joined into one.
 
     Parameters
     ----------
@@ -37,6 +41,8 @@ def merge(
         Where the result goes: a .safetensors file, or a folder where the base is one.
     less
         Add the difference of other checkpoints to this one, instead of to the base.
+    rank
+        Of the one adapter that adapters are joined into; else as many as they have together.
     precision
         That of the U-Net and text encoders in the result.
     allow_unmatched
@@ -52,29 +58,39 @@ def merge(
     from train.merging.sources import parse_source
 
     root, *rest = (parse_source(text) for text in (base, *sources))
-    if not rest:
-        raise UsageError(f"nothing to merge into {base}: name adapters or checkpoints behind it")
     if out is None and not dry_run:
         raise UsageError("where to? give --out, or --dry-run to see what would be merged")
-    if root.strength != 1 or root.blocks:
-        raise UsageError(f"{base} is merged into and counts whole: give no strength with it")
+    target = None if dry_run else out
     from dataclasses import asdict
     from json import dumps
 
     from train.cli import show_merging
-    from train.merging.merge import merge, plan
+    from train.merging.join import Joined, join
+    from train.merging.merge import Plan, holds_adapter, merge, plan
 
-    if dry_run or out is None:
+    found: Plan | Joined
+    if holds_adapter(root.path):
+        if less is not None or any(not holds_adapter(source.path) for source in rest):
+            raise UsageError(f"{base} is an adapter: name the checkpoint first")
+        adapters = [root, *rest]
+        found = join(adapters, target, rank=rank or 0, precision=precision, overwrite=overwrite)
+    elif not rest:
+        raise UsageError(f"nothing to merge into {base}: name adapters or checkpoints behind it")
+    elif root.strength != 1 or root.blocks:
+        raise UsageError(f"{base} is merged into and counts whole: give no strength with it")
+    elif rank:
+        raise UsageError("--rank is for adapters joined into one, and the first is a checkpoint")
+    elif target is None:
         found, _, _ = plan(root.path, rest, less)
     else:
-        options = {"allow_unmatched": allow_unmatched, "overwrite": overwrite}
-        found = merge(root.path, rest, out, less=less, precision=precision, **options)
+        merging = {"allow_unmatched": allow_unmatched, "overwrite": overwrite}
+        found = merge(root.path, rest, target, less=less, precision=precision, **merging)
     if json:
         print(dumps(asdict(found), ensure_ascii=False, indent=1))
     else:
-        show_merging.plan(found)
-        if not dry_run:
-            print(out)
+        show_merging.merged(found)
+        if target is not None:
+            print(target)
 
 
 def resize(

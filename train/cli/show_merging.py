@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from train.kinds import SPOKEN
+from train.merging.join import Joined
 from train.merging.match import Match
 from train.merging.merge import Plan
 from train.merging.resize import Resized
@@ -13,9 +14,14 @@ from train.merging.resize import Resized
 SHOWN = 20  # names of what is not found
 
 
-def plan(found: Plan) -> None:
-    """Print what is found in the base, and what is not."""
+def merged(found: Plan | Joined) -> None:
+    """Print what is found in the base, and what is not; or what adapters were joined into."""
     console = Console(highlight=False)
+    if isinstance(found, Joined):
+        kind = SPOKEN[found.kind]
+        lost = f", {found.error:.4f} of the change is lost" if found.errors else ""
+        console.print(f"{kind}, {found.modules} modules of rank {_span(found.ranks)}{lost}")
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     layout = f"{SPOKEN[found.kind]}, {found.layout}"
     table.add_row(found.base, layout, f"{found.tensors:,} tensors")
@@ -40,9 +46,12 @@ def resized(made: Sequence[Resized]) -> None:
         files.add_column(title, justify="right")
     errors.add_column("error in block")
     for one in made:
-        least, most = one.ranks
-        ranks = f"{least}" if least == most else f"{least}-{most}"
-        files.add_row(one.target, ranks, f"{one.size / 1000:,.0f}", f"{one.error:.4f}")
+        files.add_row(
+            one.target,
+            _span(one.ranks),
+            f"{one.size / 1000:,.0f}",
+            f"{one.error:.4f}",
+        )
         errors.add_column(one.target, justify="right")
     for block in made[0].errors:
         errors.add_row(block, *(f"{one.errors[block]:.4f}" for one in made))
@@ -51,6 +60,11 @@ def resized(made: Sequence[Resized]) -> None:
         console.print()
     for one in made:
         console.print(str(one.path), markup=False, soft_wrap=True)
+
+
+def _span(ranks: tuple[int, int]) -> str:
+    least, most = ranks
+    return f"{least}" if least == most else f"{least}-{most}"
 
 
 def _blocks(factors: Mapping[str, float]) -> str:

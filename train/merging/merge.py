@@ -21,12 +21,12 @@ from train.adapter_modules import is_adapter
 from train.checkpoint_file import SafetensorsFile
 from train.merging.changes import InUse, changed
 from train.merging.checkpoint import PARTS, Checkpoint, TensorFile, open_base
+from train.merging.low_rank import STALE
 from train.merging.match import Match, check_match, match_adapter, match_checkpoint
 from train.merging.sources import Source
 from train.tensor_file import HASH, Entry, writing_tensors
 
 RECORD = "kiroku.merged"  # in metadata: a list of what was merged, the last merge last
-STALE = ("sshs_model_hash", "sshs_legacy_hash")  # hashes of the base's bytes
 WEIGHTS = ("*.safetensors", "*.bin", "*.msgpack", "*.ckpt", "*.onnx", "*.onnx_data", "*.h5")
 
 Precision = Literal["same", "fp32", "fp16", "bf16"]
@@ -52,7 +52,7 @@ def plan(
     third = None if less is None else open_base(less)
     found: list[tuple[InUse, Match]] = []
     for source in sources:
-        if _is_adapter(source.path):
+        if holds_adapter(source.path):
             found.append(match_adapter(checkpoint, source))
         else:
             found.append(match_checkpoint(checkpoint, source, third))
@@ -133,24 +133,27 @@ def _record(base: Checkpoint, sources: Sequence[Source], less: Path | None) -> d
     """What metadata says of a merge."""
     record: dict[str, Any] = {
         "base": {"name": base.path.name, "sha256": base.sha256()},
-        "sources": [
-            {
-                "name": source.path.name,
-                "sha256": _sha256(source.path),
-                "strength": source.strength,
-                "blocks": source.blocks,
-            }
-            for source in sources
-        ],
+        "sources": [record_of(source) for source in sources],
     }
     return record if less is None else {**record, "less": _sha256(less)}
+
+
+def record_of(source: Source) -> dict[str, Any]:
+    """Return what metadata says of what was merged."""
+    return {
+        "name": source.path.name,
+        "sha256": _sha256(source.path),
+        "strength": source.strength,
+        "blocks": source.blocks,
+    }
 
 
 def _sha256(path: Path) -> str:
     return open_base(path).sha256() if path.is_dir() else sha256_of(path)
 
 
-def _is_adapter(path: Path) -> bool:
+def holds_adapter(path: Path) -> bool:
+    """Whether an adapter lies there, by the names of its tensors. Raises ModelError."""
     is_one = path.suffix.lower() == ".safetensors" and path.is_file()
     return is_one and is_adapter(SafetensorsFile(path, path.name).shapes)
 

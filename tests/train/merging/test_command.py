@@ -60,7 +60,7 @@ def test_the_result_is_named(
             2,
         ),
         (
-            ["BASE"],
+            ["BASE", "--dry-run"],
             "nothing to merge into BASE: name adapters or checkpoints behind it",
             2,
         ),
