@@ -9,7 +9,7 @@ is in the set.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,18 +26,23 @@ DECIMALS = 9  # distances that agree so far are equal; what is beyond is the rou
 
 @dataclass(frozen=True)
 class Placement:
-    """What becomes of n images, as int32 [n] columns in pixels. A row of `dropped` is all 0."""
+    """What becomes of n images, as int32 [m] columns, in pixels: m places.
 
+    The first n are one for each image in their order, those of `dropped` all 0; behind them stand
+    the places that images have in buckets of further resolutions.
+    """
+
+    image: Column  # which of the n images a place is of
     bucket_width: Column
     bucket_height: Column
     scaled_width: Column  # of the whole image after scaling, before the crop
     scaled_height: Column
     crop_left: Column  # from the scaled image's left edge to the bucket's
     crop_top: Column
-    dropped: Mapping[int, str]  # row -> why no bucket takes it
+    dropped: Mapping[int, str]  # image -> why no bucket takes it
 
     def cropped(self) -> npt.NDArray[np.float64]:
-        """The part of each image that is cut away, float64 [n] in [0, 1); 0 where dropped."""
+        """The part of the image that is cut away, float64 [m] in [0, 1); 0 where dropped."""
         kept = self.bucket_width.astype(np.float64) * self.bucket_height
         whole = self.scaled_width.astype(np.float64) * self.scaled_height
         return np.where(whole > 0, 1 - kept / np.maximum(whole, 1), 0.0)
@@ -54,18 +59,19 @@ def place(
     longer can). "kohya": see `_place_kohya`.
 
     An image with a side shorter than `step` is dropped when `upscale` is false: nothing fits in it.
+    Of several resolutions an image has a place in the least that takes it, and in each larger one
+    where it is not enlarged and its bucket is another.
     Raises RecipeError when the recipe leaves no bucket at all.
     """
     w, h = np.asarray(widths, dtype=np.int64), np.asarray(heights, dtype=np.int64)
-    if latents.buckets == "kohya":
-        bucket, scaled = _place_kohya(w, h, latents)
-    else:
-        bucket, scaled = _place_log(w, h, latents)
-    fits = np.asarray((bucket > 0).all(axis=1))
-    bucket, scaled = bucket * fits[:, None], scaled * fits[:, None]
+    found = [_place_at(w, h, latents, side) for side in latents.resolutions]
+    fits = np.stack([(bucket > 0).all(axis=1) for bucket, _ in found])
+    image, bucket, scaled = _chosen(w, h, found, fits)
     crop = (scaled - bucket) // 2
-    dropped = {int(row): _reason(w[row], h[row], latents.step) for row in np.flatnonzero(~fits)}
+    lacking = np.flatnonzero(~np.asarray(fits.any(axis=0)))
+    dropped = {int(row): _reason(w[row], h[row], latents.step) for row in lacking}
     return Placement(
+        image=image.astype(np.int32),
         bucket_width=bucket[:, 0].astype(np.int32),
         bucket_height=bucket[:, 1].astype(np.int32),
         scaled_width=scaled[:, 0].astype(np.int32),
@@ -76,8 +82,39 @@ def place(
     )
 
 
-def buckets(latents: LatentsSection) -> Ints:
-    """The shapes that the recipe offers, int64 [m, 2] as (width, height), in ascending order.
+def _place_at(w: Ints, h: Ints, latents: LatentsSection, resolution: int) -> tuple[Ints, Ints]:
+    """Buckets and scaled sizes of one resolution, both [n, 2]; 0 in a bucket: it takes none."""
+    if latents.buckets == "kohya":
+        return _place_kohya(w, h, latents, resolution)
+    return _place_log(w, h, latents, resolution)
+
+
+def _chosen(
+    w: Ints, h: Ints, found: Sequence[tuple[Ints, Ints]], fits: npt.NDArray[np.bool_]
+) -> tuple[Ints, Ints, Ints]:
+    """Choose places among those of each resolution; return image [m], bucket and scaled [m, 2].
+
+    fits: [resolutions, n], where an image has a bucket.
+    """
+    every = np.arange(len(w))
+    first = fits.argmax(axis=0) if len(found) > 1 else np.zeros(len(w), dtype=np.int64)
+    stacked = [np.stack(parts) for parts in zip(*found, strict=True)]
+    both = np.concatenate(stacked, axis=2)  # [resolutions, n, bucket and scaled]
+    taken = np.asarray(fits.any(axis=0))
+    images, places = [every], [both[first, every] * taken[:, None]]
+    for number in range(1, len(found)):
+        further = fits[number] & (first < number)
+        further &= (both[number, :, 2] <= w) & (both[number, :, 3] <= h)
+        for earlier in range(number):
+            further &= (both[number] != both[earlier]).any(axis=1)
+        images.append(every[further])
+        places.append(both[number, further])
+    whole = np.concatenate(places)
+    return np.concatenate(images), whole[:, :2], whole[:, 2:]
+
+
+def buckets(latents: LatentsSection, resolution: int) -> Ints:
+    """The shapes that the recipe offers at a resolution, ascending: int64 [m, 2], (width, height).
 
     For each side between `min` and `max` the longest other side that the area allows, both ways
     round, and the square. Bounds that are no multiples of `step` are moved inwards to the next one.
@@ -85,11 +122,11 @@ def buckets(latents: LatentsSection) -> Ints:
     """
     step = latents.step
     least, most = -(-latents.min // step) * step, latents.max // step * step
-    shapes = _shapes(latents.resolution**2, step, least, most, most)
+    shapes = _shapes(resolution**2, step, least, most, most)
     if not len(shapes):
         raise RecipeError(
             f"[latents] leaves no bucket: no two multiples of step {step} between min {latents.min}"
-            f" and max {latents.max} stay within resolution {latents.resolution} squared;"
+            f" and max {latents.max} stay within resolution {resolution} squared;"
             " lower min or step"
         )
     return shapes
@@ -119,16 +156,16 @@ def _shapes(area: int, step: int, least: int, most_width: int, most_height: int)
     return np.unique(long_enough, axis=0)
 
 
-def _place_log(w: Ints, h: Ints, latents: LatentsSection) -> tuple[Ints, Ints]:
-    bucket = _nearest_log(w, h, buckets(latents))
+def _place_log(w: Ints, h: Ints, latents: LatentsSection, resolution: int) -> tuple[Ints, Ints]:
+    bucket = _nearest_log(w, h, buckets(latents, resolution))
     if not latents.upscale:
-        _keep_within(w, h, bucket, latents)
+        _keep_within(w, h, bucket, latents, resolution**2)
     return bucket, _cover(w, h, bucket)
 
 
-def _keep_within(w: Ints, h: Ints, bucket: Ints, latents: LatentsSection) -> None:
+def _keep_within(w: Ints, h: Ints, bucket: Ints, latents: LatentsSection, area: int) -> None:
     """Give the images that are smaller than their bucket one within their own size, in place."""
-    step, area = latents.step, latents.resolution**2
+    step = latents.step
     most = latents.max // step * step
     smaller = np.flatnonzero((w < bucket[:, 0]) | (h < bucket[:, 1]))
     within = np.minimum(np.stack([w[smaller], h[smaller]], axis=1) // step * step, most)
@@ -161,7 +198,7 @@ def _cover(w: Ints, h: Ints, bucket: Ints) -> Ints:
     )
 
 
-def _place_kohya(w: Ints, h: Ints, latents: LatentsSection) -> tuple[Ints, Ints]:
+def _place_kohya(w: Ints, h: Ints, latents: LatentsSection, resolution: int) -> tuple[Ints, Ints]:
     """Buckets exactly as sd-scripts makes them: the nearest by |width / height|, a linear ratio.
 
     Without upscaling neither `min` nor `max` holds: an image of a larger area is brought down to
@@ -171,8 +208,8 @@ def _place_kohya(w: Ints, h: Ints, latents: LatentsSection) -> tuple[Ints, Ints]
     """
     aspect = w / h
     if not latents.upscale:
-        return _kohya_without_upscaling(w, h, aspect, latents)
-    shapes = buckets(latents)
+        return _kohya_without_upscaling(w, h, aspect, latents.step, resolution**2)
+    shapes = buckets(latents, resolution)
     ratio = shapes[:, 0] / shapes[:, 1]
     bucket = shapes[np.abs(ratio[None, :] - aspect[:, None]).argmin(axis=1)]
     itself = np.stack([w, h], axis=1)
@@ -184,10 +221,8 @@ def _place_kohya(w: Ints, h: Ints, latents: LatentsSection) -> tuple[Ints, Ints]
 
 
 def _kohya_without_upscaling(
-    w: Ints, h: Ints, aspect: npt.NDArray[np.float64], latents: LatentsSection
+    w: Ints, h: Ints, aspect: npt.NDArray[np.float64], step: int, area: int
 ) -> tuple[Ints, Ints]:
-    step, area = latents.step, latents.resolution**2
-
     def snap(values: npt.NDArray[np.floating]) -> Ints:
         return _half_up(values) // step * step
 

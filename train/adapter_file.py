@@ -114,7 +114,7 @@ def metadata_of(
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.title": name,
         "modelspec.date": date,
-        "modelspec.resolution": f"{recipe.latents.resolution}x{recipe.latents.resolution}",
+        "modelspec.resolution": "x".join([str(recipe.latents.resolutions[-1])] * 2),
         "modelspec.prediction_type": recipe.model.prediction,
         "modelspec.encoder_layer": recipe.model.clip_skip,
     }
@@ -155,7 +155,7 @@ def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
         "ss_prior_loss_weight": loss.prior_weight,
         "ss_noise_offset": loss.noise_offset or None,
         "ss_min_snr_gamma": loss.min_snr or None,
-        "ss_resolution": f"({latents.resolution}, {latents.resolution})",
+        "ss_resolution": f"({latents.resolutions[-1]}, {latents.resolutions[-1]})",
         "ss_enable_bucket": True,
         "ss_bucket_no_upscale": not latents.upscale,
         "ss_min_bucket_reso": latents.min,

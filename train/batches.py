@@ -1,8 +1,9 @@
 """Which images a step sees: a pure function of (seed, step, manifest).
 
-An epoch holds every image as often as it repeats; each such exposure is a *ticket*. Tickets are
-shuffled anew each epoch and cut into batches of one bucket shape; a bucket's last batch may be
-smaller, and none is left out. Steps, resumes and ranks need one integer: the batch's number.
+An epoch holds every image as often as it repeats, in each of its *places* (see schemas.geometry):
+each such exposure is a *ticket*. Tickets are shuffled anew each epoch and cut into batches of one
+bucket shape; a bucket's last batch may be smaller, and none is left out. Steps, resumes and ranks
+need one integer: the batch's number.
 """
 
 import hashlib
@@ -18,20 +19,20 @@ NOISE, TIMESTEP, SHUFFLE, EPOCH, OFFSET, PERTURBATION, DROP_CAPTION, DROP_TAG, V
 
 @dataclass(frozen=True)
 class Batch:
-    """A forward pass: rows of the manifest (int64 [n]) and which repeat of each it is."""
+    """A forward pass: places of images (int64 [n]) and which repeat of each it is."""
 
-    rows: np.ndarray
+    places: np.ndarray
     copies: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The endless row of batches over some rows of a manifest.
+    """The endless row of batches over some places of a manifest's images.
 
-    rows, repeats, shapes (any number naming a bucket): int64 [n]. batch: images in a batch.
+    places, repeats, shapes (any number naming a bucket): int64 [n]. batch: images in a batch.
     """
 
-    rows: np.ndarray
+    places: np.ndarray
     repeats: np.ndarray
     shapes: np.ndarray
     batch: int
@@ -41,7 +42,7 @@ class Batches:
     def sha256(self) -> str:
         """The hash of everything that shapes the batches."""
         digest = hashlib.sha256(f"{self.batch} {self.seed}".encode())
-        for column in (self.rows, self.repeats, self.shapes):
+        for column in (self.places, self.repeats, self.shapes):
             digest.update(column.astype(np.int64).tobytes())
         return digest.hexdigest()
 
@@ -58,7 +59,7 @@ class Batches:
         order, ends = self._epoch(epoch)
         chosen = order[ends[place] : ends[place + 1]]
         index, copies = self._tickets
-        return Batch(self.rows[index[chosen]], copies[chosen])
+        return Batch(self.places[index[chosen]], copies[chosen])
 
     def images(self, batches: int) -> int:
         """Return how many images the first `batches` batches hold, repeats counted."""
@@ -66,19 +67,19 @@ class Batches:
         return epochs * int(self.repeats.sum()) + (int(self._epoch(epochs)[1][rest]) if rest else 0)
 
     def exposures(self, batches: int) -> np.ndarray:
-        """Return how often each of `rows` is seen in the first `batches` batches: int64 [n]."""
+        """Return how often each of `places` is seen in the first `batches` batches: int64 [n]."""
         epochs, rest = divmod(batches, self.per_epoch)
         seen = self.repeats * epochs
         if rest:
             order, ends = self._epoch(epochs)
             index, _ = self._tickets
-            seen = seen + np.bincount(index[order[: ends[rest]]], minlength=len(self.rows))
+            seen = seen + np.bincount(index[order[: ends[rest]]], minlength=len(self.places))
         return seen
 
     @cached_property
     def _tickets(self) -> tuple[np.ndarray, np.ndarray]:
-        """Per ticket: the place in `rows`, and which repeat of it this is."""
-        index = np.repeat(np.arange(len(self.rows)), self.repeats)
+        """Per ticket: the number in `places`, and which repeat of it this is."""
+        index = np.repeat(np.arange(len(self.places)), self.repeats)
         first = np.repeat(np.cumsum(self.repeats) - self.repeats, self.repeats)
         return index, np.arange(len(index)) - first
 

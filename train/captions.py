@@ -1,6 +1,6 @@
 """What one exposure of an image sees of its caption: which tags, and in which order.
 
-Whatever is drawn is keyed by (seed, step, row, which repeat of it), as the batches are.
+Whatever is drawn is keyed by (seed, step, place, which repeat of it), as the batches are.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class Exposure(NamedTuple):
 
     seed: int
     step: int
-    row: int
+    place: int
     copy: int
 
     def stream(self, purpose: int) -> np.random.Generator:
-        return stream(self.seed, purpose, self.step, self.row, self.copy)
+        return stream(self.seed, purpose, self.step, self.place, self.copy)
 
 
 @dataclass(frozen=True)

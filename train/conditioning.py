@@ -17,15 +17,17 @@ from train.text import Encoded
 
 
 def true_sizes(manifest: pa.Table, placement: Placement) -> npt.NDArray[np.float32]:
-    """Return what each of n images was and became, in pixels, as it is and mirrored: [2, n, 6].
+    """Return what each of n places' images was and became, as it is and mirrored: [2, n, 6].
 
-    Original height and width; top and left edge of the crop, in the scaled image, as it really
-    happened (of a mirrored one what was cut off at the right); height and width of the bucket.
+    In pixels: original height and width; top and left edge of the crop, in the scaled image, as it
+    really happened (of a mirrored one what was cut off at the right); height and width of the
+    bucket.
     """
     cut_right = placement.scaled_width - placement.bucket_width - placement.crop_left
+    height, width = (manifest.column(side).to_numpy() for side in ("height", "width"))
     sizes = [
         (
-            *(manifest.column("height").to_numpy(), manifest.column("width").to_numpy()),
+            *(height[placement.image], width[placement.image]),
             *(placement.crop_top, left),
             *(placement.bucket_height, placement.bucket_width),
         )

@@ -38,12 +38,12 @@ class Data:
         return tokens.caption(self.tags(row).ordered(), limit)
 
     def exposed(
-        self, tokens: Tokens, options: CaptionSection, exposure: Exposure
+        self, tokens: Tokens, options: CaptionSection, row: int, exposure: Exposure
     ) -> tuple[Caption, tuple[int, int, int]]:
-        """Return what an exposure sees of its caption, and what is COUNTED of captions."""
+        """Return what an exposure sees of its row's caption, and what is COUNTED of captions."""
         if is_dropped(options, exposure):
             return tokens.caption(()), (0, 0, 1)
-        tags = self.tags(exposure.row)
+        tags = self.tags(row)
         shown = tags.shown(options, exposure)
         caption = tokens.caption(shown, options.tokens)
         return caption, (caption.lost, len(tags.texts) - len(shown), 0)

@@ -41,58 +41,62 @@ NOT_ENCODED = "not encoded yet"
 
 @dataclass(frozen=True)
 class LatentStore:
-    """The latents of a manifest's rows: unscaled posterior means, mapped from their shards."""
+    """The latents of a manifest's images: unscaled posterior means, mapped from their shards.
+
+    They are found by place: an image has one in its manifest row's place, and of several
+    resolutions more behind all of these (see geometry.Placement).
+    """
 
     placement: Placement
-    variants: Sequence[Variant]  # of every row, the image as it is first
-    buckets: npt.NDArray[np.int32]  # [rows, 2] width and height in pixels; 0, 0: no latent
-    problems: Mapping[int, str]  # manifest row -> why it has no latent
+    variants: Sequence[Variant]  # of every place, the image as it is first
+    buckets: npt.NDArray[np.int32]  # [places, 2] width and height in pixels; 0, 0: no latent
+    problems: Mapping[int, str]  # manifest row -> why it has no latent, or not all of them
     encoded: int  # pictures that went through the VAE to make this store, variants counted
     _shards: Sequence[Shard] = field(repr=False)
-    _at: npt.NDArray[np.int32] = field(repr=False)  # [variants, rows, 2] place in _shards, in it
+    _at: npt.NDArray[np.int32] = field(repr=False)  # [variants, places, 2]: shard, row in it
 
     def read(
-        self, rows: npt.NDArray[np.integer], variants: npt.NDArray[np.integer] | int = 0
+        self, places: npt.NDArray[np.integer], variants: npt.NDArray[np.integer] | int = 0
     ) -> "torch.Tensor":
-        """Return the latents of manifest `rows` of one bucket: float32 [n, 4, h, w] on the CPU.
+        """Return the latents of `places` of one bucket: float32 [n, 4, h, w] on the CPU.
 
         variants: [n], by their places in `variants`, or one for all. Multiply by the VAE's scaling
-        factor before use. Raises DataError when a row has no latent or its bytes are damaged.
+        factor before use. Raises DataError when an image has no latent or its bytes are damaged.
         """
         import torch
 
-        for row in rows:
-            if int(row) in self.problems:
-                raise DataError(f"manifest row {row} has no latent: {self.problems[int(row)]}")
-        shapes = np.unique(self.buckets[rows], axis=0)
+        for row in self.placement.image[places].tolist():
+            if row in self.problems:
+                raise DataError(f"manifest row {row} has no latent: {self.problems[row]}")
+        shapes = np.unique(self.buckets[places], axis=0)
         if len(shapes) != 1:
             raise ValueError(f"rows of one bucket are read together, not of {shapes.tolist()}")
-        latents = [self._shards[shard].read(int(row)) for shard, row in self._at[variants, rows]]
+        latents = [self._shards[shard].read(int(row)) for shard, row in self._at[variants, places]]
         return torch.from_numpy(np.stack(latents))
 
     def masks(
-        self, rows: npt.NDArray[np.integer], variants: npt.NDArray[np.integer] | int = 0
+        self, places: npt.NDArray[np.integer], variants: npt.NDArray[np.integer] | int = 0
     ) -> "torch.Tensor | None":
         """Return what counts of `read`'s latents, float32 [n, 1, h, w] in [0, 1]; None: all."""
         import torch
 
-        held = [self._shards[shard].mask(int(row)) for shard, row in self._at[variants, rows]]
+        held = [self._shards[shard].mask(int(row)) for shard, row in self._at[variants, places]]
         if all(mask is None for mask in held):
             return None
-        width, height = (int(side) // SHRINK for side in self.buckets[rows[0]])
+        width, height = (int(side) // SHRINK for side in self.buckets[places[0]])
         opaque = np.full((height, width), OPAQUE, np.uint8)
         masks = np.stack([opaque if mask is None else mask for mask in held])
         return torch.from_numpy(masks[:, None].astype(np.float32) / OPAQUE)
 
     def opacity(self) -> npt.NDArray[np.float32]:
-        """Return the part of each manifest row's image that counts in masks, float32 [rows]."""
+        """Return the part of each place's picture that counts in masks, float32 [places]."""
         parts = np.ones(len(self.buckets), dtype=np.float32)
         masked = [number for number, shard in enumerate(self._shards) if shard.has_masks]
-        for row in np.flatnonzero(np.isin(self._at[0, :, 0], masked)):
-            shard, place = self._at[0, row]
-            mask = self._shards[shard].mask(int(place))
+        for number in np.flatnonzero(np.isin(self._at[0, :, 0], masked)):
+            shard, row = self._at[0, number]
+            mask = self._shards[shard].mask(int(row))
             if mask is not None:
-                parts[row] = mask.mean() / OPAQUE
+                parts[number] = mask.mean() / OPAQUE
         return parts
 
 
@@ -174,9 +178,9 @@ def gc(root: Path, wanted_keys: Mapping[str, pa.Table]) -> int:
 
 @dataclass(frozen=True)
 class _Request:
-    """What the manifest and the geometry ask for: a *line* for each manifest row and variant.
+    """What the manifest and the geometry ask for: a *line* for each place and variant.
 
-    All rows of a variant stand together, the variants in their order.
+    All places of a variant stand together, the variants in their order.
     """
 
     manifest: pa.Table
@@ -190,9 +194,11 @@ class _Request:
         width, height = (manifest.column(side).to_numpy() for side in ("width", "height"))
         placement = place(width, height, recipe.latents)
         # sd-scripts averages areas where both sides shrink; see train.pixels for the other.
-        shrinks = (width > placement.scaled_width) & (height > placement.scaled_height)
+        image = placement.image
+        shrinks = width[image] > placement.scaled_width
+        shrinks &= height[image] > placement.scaled_height
         by_area = shrinks & (recipe.latents.buckets == "kohya")
-        filters, md5s = np.where(by_area, "area", "lanczos"), manifest.column("md5")
+        filters, md5s = np.where(by_area, "area", "lanczos"), manifest.column("md5").take(image)
         variants = variants_of(recipe.latents)
         keys = pa.concat_tables(
             latent_index.key_table(md5s, placement, filters, variant.name) for variant in variants
@@ -223,10 +229,11 @@ class _Request:
 
     def pictures(self, root: Path, lines: npt.NDArray[np.int64]) -> list[Picture]:
         """What to decode for these lines."""
-        variants, rows = np.divmod(lines, max(1, self.manifest.num_rows))
+        variants, places = np.divmod(lines, max(1, len(self.placement.image)))
+        rows = self.placement.image[places]
         columns = ("path", "width", "height")
         files = self.manifest.select(columns).take(rows).to_pylist()
-        places = self.keys.take(lines).to_pylist()
+        keys = self.keys.take(lines).to_pylist()
         return [
             Picture(
                 path=root / file["path"],
@@ -238,14 +245,14 @@ class _Request:
                 filter=key["filter"],
                 variant=self.variants[variant],
             )
-            for file, key, variant in zip(files, places, variants, strict=True)
+            for file, key, variant in zip(files, keys, variants, strict=True)
         ]
 
 
 def _open(
     request: _Request, folder: Path, index: pa.Table, failures: Mapping[str, str], encoded: int
 ) -> LatentStore:
-    """Map the shards and tell each manifest row where its latents lie, or why there are none."""
+    """Map the shards and tell where each place's latents lie, or why an image has none."""
     index, opened = latent_index.open_shards(folder, index)
     found = pc.index_in(request.names, latent_index.names(index).combine_chunks(), skip_nulls=True)
     lines = index.select(["shard", "row", "problem"]).take(found)
@@ -260,14 +267,14 @@ def _open(
         request.names.take(lacking).to_pylist(),
         strict=True,
     )
-    placement, count = request.placement, request.manifest.num_rows
+    placement, count = request.placement, len(request.placement.image)
     problems: dict[int, str] = {}
     for line, problem, name in told:
-        row = line % count
+        row = int(placement.image[line % count])
         reason = placement.dropped.get(row) or problem or failures.get(name, NOT_ENCODED)
         problems.setdefault(row, reason)
     buckets = np.stack([placement.bucket_width, placement.bucket_height], axis=1)
-    buckets[list(problems)] = 0
+    buckets[np.isin(placement.image, list(problems))] = 0
     at = at.reshape(len(request.variants), count, 2)
     shards = list(opened.values())
     return LatentStore(placement, request.variants, buckets, problems, encoded, shards, at)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -57,16 +58,16 @@ def loss_not_finite(
     ready: Setup, step: int, batches: Mapping[int, Batch], losses_of: Losses
 ) -> NotFinite:
     """Compute a step's batches (by number) again; say whose loss is not finite, and where."""
-    rows: list[int] = []
-    places = []
+    places: list[int] = []
+    layers = []
     for number, batch in batches.items():
         with ready.adapter.learning(ready.recipe.seed, number):
-            losses, place = first_of_loss(_models(ready), partial(losses_of, batch))
+            losses, layer = first_of_loss(_models(ready), partial(losses_of, batch))
         broken = ~losses.isfinite().cpu().numpy()
         if broken.any():
-            rows += batch.rows[broken].tolist()
-            places.append(place)
-    return NotFinite(step + 1, "loss", _images(ready, rows), places[0])
+            places += batch.places[broken].tolist()
+            layers.append(layer)
+    return NotFinite(step + 1, "loss", _images(ready, places), layers[0])
 
 
 def gradient_not_finite(
@@ -81,11 +82,11 @@ def gradient_not_finite(
 
     for number, batch in batches.items():
         with ready.adapter.learning(ready.recipe.seed, number):
-            place = first_of_gradient(_models(ready), weights, partial(backward, batch))
-        if place:
-            return NotFinite(step + 1, "gradient", _images(ready, batch.rows.tolist()), place)
-    rows = [row for batch in batches.values() for row in batch.rows.tolist()]
-    return NotFinite(step + 1, "gradient", _images(ready, rows), "in the sum over its batches")
+            layer = first_of_gradient(_models(ready), weights, partial(backward, batch))
+        if layer:
+            return NotFinite(step + 1, "gradient", _images(ready, batch.places.tolist()), layer)
+    places = [place for batch in batches.values() for place in batch.places.tolist()]
+    return NotFinite(step + 1, "gradient", _images(ready, places), "in the sum over its batches")
 
 
 def first_of_loss(models: Mapping[str, nn.Module], compute: Callable[[], T]) -> tuple[T, str]:
@@ -180,7 +181,8 @@ def _models(ready: Setup) -> dict[str, nn.Module]:
     return {**dict(zip(names, encoders, strict=True)), "unet": ready.unet}
 
 
-def _images(ready: Setup, rows: Iterable[int]) -> tuple[Image, ...]:
-    """These manifest rows' images, each once."""
-    table = ready.data.table.select(["md5", "path"]).take(list(dict.fromkeys(rows)))
+def _images(ready: Setup, places: Iterable[int]) -> tuple[Image, ...]:
+    """The images of these places, each once."""
+    rows = dict.fromkeys(ready.rows_of(np.array(list(places), dtype=int)).tolist())
+    table = ready.data.table.select(["md5", "path"]).take(list(rows))
     return tuple(Image(**row) for row in table.to_pylist())

@@ -75,7 +75,7 @@ def save_adapter(ready: Setup, path: Path, step: int, seconds: float) -> None:
     now = time.time()
     epochs = ready.batches_by(step) / ready.batches.per_epoch
     sizes = Counter(
-        (int(width), int(height)) for width, height in ready.store.buckets[ready.batches.rows]
+        (int(width), int(height)) for width, height in ready.store.buckets[ready.batches.places]
     )
     metadata = metadata_of(
         ready.recipe,
@@ -103,7 +103,8 @@ def save_exposures(ready: Setup, step: int, counts: np.ndarray) -> None:
     """Write how often each image was seen in `step` steps, and what is COUNTED of its captions."""
     table, rows = ready.data.table, ready.data.table.num_rows
     seen = np.zeros(rows, dtype=np.int64)
-    seen[ready.batches.rows] = ready.batches.exposures(ready.batches_by(step))
+    exposures = ready.batches.exposures(ready.batches_by(step))
+    np.add.at(seen, ready.rows_of(ready.batches.places), exposures)
     reasons = [ready.store.problems.get(row) for row in range(rows)]
     for row in ready.validation:
         reasons[row] = "held out for validation"

@@ -38,7 +38,7 @@ LIMITS = (CHUNK, 2 * CHUNK, 3 * CHUNK)  # of a caption, in tokens
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """What becomes of an image, in pixels."""
+    """What becomes of an image in one of its places, in pixels."""
 
     md5: str
     width: int
@@ -54,7 +54,7 @@ class PlannedBucket:
 
     width: int
     height: int
-    images: int
+    images: int  # each in every bucket where it has a place
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class Plan:
     buckets: Sequence[PlannedBucket]
     mean_crop: float  # the part that is cut off an image, over those that are trained
     most_crop: float
+    trained: int  # images, as the two that follow
     held_out: int
+    left_out: int
     empty_captions: int
     lost_tags: Mapping[str, int]  # by the limit in tokens: tags beyond it, over all captions
     steps: int
@@ -111,13 +113,14 @@ def plan(
     placement = place(width, height, recipe.latents)
     left_out = dict(placement.dropped) | _missing(data, (root / recipe.data).parent)
     shapes = np.stack([placement.bucket_width, placement.bucket_height], axis=1)
-    shapes[list(left_out)] = 0
-    batches, held_out = batches_of(recipe, data, shapes, left_out)
+    shapes[np.isin(placement.image, list(left_out))] = 0
+    batches, held_out = batches_of(recipe, data, placement.image, shapes, left_out)
+    trained = np.unique(placement.image[batches.places]).tolist()
     steps, forwards = length(recipe, batches)
     seen = batches.images(forwards)
-    crops = placement.cropped()[batches.rows]
-    empty = sum(not data.tags(row).texts for row in batches.rows.tolist())
-    lost, chunks = _lost(data, tokens, batches.rows.tolist(), recipe.caption.tokens)
+    crops = placement.cropped()[batches.places]
+    empty = sum(not data.tags(row).texts for row in trained)
+    lost, chunks = _lost(data, tokens, trained, recipe.caption.tokens)
     paths = data.table.column("path")
     problems = [f"{paths[row]}: {reason}" for row, reason in sorted(left_out.items())]
     if recipe.latents.flip and (told := belied(data.table)):
@@ -126,7 +129,7 @@ def plan(
         problems.append(f"{empty} captions are empty")
     if beyond := lost[str(recipe.caption.tokens)]:
         problems.append(f"{beyond} tags lie beyond {recipe.caption.tokens} tokens and are not read")
-    counted = Counter((w, h) for w, h in shapes[batches.rows].tolist())
+    counted = Counter((w, h) for w, h in shapes[batches.places].tolist())
     named = {name: list(tensor.shape) for name, tensor in sorted(adapter.tensors().items())}
     found = None
     if measure:
@@ -139,7 +142,9 @@ def plan(
         buckets=[PlannedBucket(w, h, count) for (w, h), count in sorted(counted.items())],
         mean_crop=float(crops.mean()),
         most_crop=float(crops.max()),
+        trained=len(trained),
         held_out=len(held_out),
+        left_out=len(left_out),
         empty_captions=empty,
         lost_tags=lost,
         steps=steps,
@@ -184,9 +189,10 @@ def _too_large(found: Cost, device: torch.device) -> list[str]:
 
 
 def _images(data: Data, placement: Placement, shapes: np.ndarray) -> list[PlannedImage]:
-    """Every image of the manifest; `shapes` (int [n, 2]) are 0 where one is left out."""
+    """Every place of every image; `shapes` (int [places, 2]) are 0 where one is left out."""
+    table = data.table.select(["md5", "width", "height"]).take(placement.image)
     columns = (
-        *(data.table.column(name).to_pylist() for name in ("md5", "width", "height")),
+        *(column.to_pylist() for column in table.columns),
         *(placement.scaled_width.tolist(), placement.scaled_height.tolist()),
         *(placement.crop_left.tolist(), placement.crop_top.tolist()),
         shapes.tolist(),

@@ -57,7 +57,7 @@ class Setup:
     vae_sha256: str
     data: Data
     store: latents.LatentStore
-    sizes: torch.Tensor  # float32 [2, rows, 6], what SDXL is told: see conditioning.true_sizes
+    sizes: torch.Tensor  # float32 [2, places, 6], what SDXL is told: see conditioning.true_sizes
     batches: Batches
     validation: np.ndarray  # int64: rows that the loss is measured on
     steps: int  # optimizer steps in all
@@ -74,6 +74,11 @@ class Setup:
     scale: LossScale
     start: State | None  # where to go on; None: from the beginning
     course: Callable[[int], float]  # the part of the full learning rate at each step
+
+    def rows_of(self, places: np.ndarray) -> np.ndarray:
+        """Return the manifest rows of these places' images."""
+        rows: np.ndarray = self.store.placement.image[places]
+        return rows
 
     def batches_by(self, step: int) -> int:
         """Return how many batches the first `step` steps take."""
@@ -133,14 +138,16 @@ def setup(
         latents.vae_key(model.vae_source),
     )
     vae.to("cpu")  # it comes to the device again to decode samples
-    batches, validation = batches_of(recipe, data, store.buckets, store.problems)
+    batches, validation = batches_of(
+        recipe, data, store.placement.image, store.buckets, store.problems
+    )
     if start is not None and start.batches != batches.sha256:
         raise DataError(
             f"{folder.path} cannot go on: other images have a latent now than when it began"
             f" ({len(store.problems)} are left out); put them back, or name another folder in `out`"
         )
     if recipe.loss.mask == "alpha":
-        _tell_masks(store.opacity()[batches.rows])
+        _tell_masks(store.opacity()[np.unique(store.placement.image[batches.places])])
     steps, forwards = length(recipe, batches)
     offload(recipe, target, unet, text_encoders, adapter)
     place(recipe, target, unet, text_encoders, adapter)
@@ -329,11 +336,16 @@ def length(recipe: TrainRecipe, batches: Batches) -> tuple[int, int]:
 
 
 def batches_of(
-    recipe: TrainRecipe, data: Data, buckets: np.ndarray, problems: Mapping[int, str]
+    recipe: TrainRecipe,
+    data: Data,
+    image: np.ndarray,
+    buckets: np.ndarray,
+    problems: Mapping[int, str],
 ) -> tuple[Batches, np.ndarray]:
     """Return the batches over what is trained on, and the rows held out. Tell what is left out.
 
-    buckets: width and height of each row's, int [rows, 2]. problems: row -> why it has no latent.
+    image, buckets: of each place the manifest row, and width and height, int [places, 2].
+    problems: row -> why it has no latent.
     """
     usable = np.ones(data.table.num_rows, dtype=bool)
     if problems:
@@ -348,9 +360,10 @@ def batches_of(
             raise DataError(f"no image has a latent to train on: {shown[0]}")
     if recipe.validation.share and not data.validation.any():
         say(f"validate.share = {recipe.validation.share} of so few images holds out none")
-    rows = np.flatnonzero(usable & ~data.validation)
-    shapes = buckets[rows].astype(np.int64) @ np.array([1 << 20, 1])
-    batches = Batches(rows, data.repeats[rows], shapes, recipe.steps.batch, recipe.seed)
+    places = np.flatnonzero((usable & ~data.validation)[image])
+    shapes = buckets[places].astype(np.int64) @ np.array([1 << 20, 1])
+    repeats = data.repeats[image[places]]
+    batches = Batches(places, repeats, shapes, recipe.steps.batch, recipe.seed)
     return batches, np.flatnonzero(usable & data.validation)
 
 

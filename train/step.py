@@ -2,7 +2,7 @@
 
 A *batch* is a forward pass; an optimizer *step* takes `steps.accumulate` of them, and its gradient
 is that of the mean over all images of the step. What is drawn (noise, timestep, order of tags) is
-keyed by (seed, step, row, which repeat of it), so that nothing depends on what came before.
+keyed by (seed, step, place, which repeat of it), so that nothing depends on what came before.
 """
 
 import math
@@ -45,7 +45,7 @@ def train_step(ready: Setup, step: int, counts: np.ndarray) -> Step:
     """
     numbers = range(ready.batches_by(step), ready.batches_by(step + 1))
     batches = {number: ready.batches[number] for number in numbers}
-    images = sum(len(batch.rows) for batch in batches.values())
+    images = sum(len(batch.places) for batch in batches.values())
     sums = []
     for number, batch in batches.items():
         with ready.adapter.learning(ready.recipe.seed, number):
@@ -75,7 +75,8 @@ def train_step(ready: Setup, step: int, counts: np.ndarray) -> Step:
     if taken:
         ready.average.update(step)
     else:
-        np.add.at(counts[:, SKIPPED], np.concatenate([one.rows for one in batches.values()]), 1)
+        places = np.concatenate([batch.places for batch in batches.values()])
+        np.add.at(counts[:, SKIPPED], ready.rows_of(places), 1)
     return Step(loss if math.isfinite(loss) else None, rate, taken, broken)
 
 
@@ -84,20 +85,21 @@ def batch_losses(
 ) -> torch.Tensor:
     """Return the weighted loss of each image of a batch, [n]."""
     seed, caption, loss = ready.recipe.seed, ready.recipe.caption, ready.recipe.loss
-    keys = [(step, *key) for key in zip(batch.rows.tolist(), batch.copies.tolist(), strict=True)]
+    rows = ready.rows_of(batch.places)
+    keys = [(step, *key) for key in zip(batch.places.tolist(), batch.copies.tolist(), strict=True)]
     variants = [_variant(seed, key, len(ready.store.variants)) for key in keys]
     seen_as = [ready.store.variants[number] for number in variants]
-    latents = (batch.rows, np.array(variants))
+    latents = (batch.places, np.array(variants))
     x0 = ready.store.read(*latents) * ready.vae.config.scaling_factor
     captions, noise, more, timesteps = [], [], [], []
-    for key, variant in zip(keys, seen_as, strict=True):
-        seen, counted = ready.data.exposed(ready.tokens, caption, Exposure(seed, *key))
+    for row, key, variant in zip(rows.tolist(), keys, seen_as, strict=True):
+        seen, counted = ready.data.exposed(ready.tokens, caption, row, Exposure(seed, *key))
         captions.append(seen)
         noise.append(_noise(seed, key, x0.shape[1:], loss.noise_offset))
         more.append(_perturbation(seed, key, x0.shape[1:], loss.input_perturbation))
         timesteps.append(_timestep(seed, key, loss.timesteps, len(ready.abar)))
         if counts is not None:
-            counts[key[1]] += (*counted, variant.mirrored, variant.color != 0, 0)
+            counts[row] += (*counted, variant.mirrored, variant.color != 0, 0)
     return losses_at(
         ready,
         x0,
@@ -105,10 +107,10 @@ def batch_losses(
         perturbation=torch.from_numpy(np.stack(more)),
         timesteps=torch.tensor(timesteps),
         ids=ready.tokens.stacked(captions),
-        weights=torch.from_numpy(ready.data.weights[batch.rows]),
-        sizes=ready.sizes[[int(variant.mirrored) for variant in seen_as], batch.rows],
+        weights=torch.from_numpy(ready.data.weights[rows]),
+        sizes=ready.sizes[[int(variant.mirrored) for variant in seen_as], batch.places],
         mask=ready.store.masks(*latents) if loss.mask == "alpha" else None,
-        prior=torch.from_numpy(ready.data.is_reg[batch.rows] & (loss.prior == "model")),
+        prior=torch.from_numpy(ready.data.is_reg[rows] & (loss.prior == "model")),
     )
 
 

@@ -37,9 +37,10 @@ def _shown(dataset: Dataset, latents: LatentsSection) -> Html:
     sizes, which, counts = np.unique(shapes, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:SHOWN]
     much = int(np.count_nonzero(cropped > MUCH))
+    images, side = len(np.unique(placed.image[kept])), latents.resolutions[-1]
     lead = (
-        f"{count(len(shapes), 'image')} in {count(len(sizes), 'size')} of at most"
-        f" {latents.resolution} x {latents.resolution} pixels; the crop takes"
+        f"{count(images, 'image')} in {count(len(sizes), 'size')} of at most"
+        f" {side} x {side} pixels; the crop takes"
         f" {cropped.mean():.1%} of them on average, and more than {MUCH:.0%} of {much:,}."
     )
     if placed.dropped:

@@ -41,11 +41,12 @@ def _recipe(recipe: TrainRecipe) -> Html:
     rate = f"{optimizer.lr:g}" + ("" if text_rate is None else f", text encoder {text_rate:g}")
     length = count(steps.total, "step") if steps.total else count(steps.epochs, "epoch")
     batch = f"{steps.batch} × {steps.accumulate}" if steps.accumulate > 1 else f"{steps.batch}"
+    sides = ", ".join(map(str, latents.resolutions))
     facts = {
         "base model": recipe.model.path,
         "adapter": f"{adapter.kind}, rank {adapter.dim}, alpha {adapter.alpha:g}",
         "blocks": adapter.blocks,
-        "size": f"{latents.resolution} px, sides {latents.min} to {latents.max}",
+        "size": f"{sides} px, sides {latents.min} to {latents.max}",
         "optimizer": optimizer.name,
         "learning rate": f"{rate}, {optimizer.schedule}",
         "length": f"{length}, batch {batch}",

@@ -20,6 +20,7 @@ Category = Literal[
     "year",
     "sentence",
 ]
+Side = Annotated[int, Field(ge=8)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["fp32", "fp16", "bf16"]
 
@@ -59,8 +60,8 @@ class ModelSection(Section):
 class LatentsSection(Section):
     """The geometry of training: one owner, read by `prep latents` and `train` alike."""
 
-    resolution: int = Field(512, ge=8)
-    """pixels; a bucket's area is at most this squared"""
+    resolution: Side | Annotated[tuple[Side, ...], Field(min_length=1)] = 512
+    """pixels; a bucket's area is at most this squared; several as a list: images are in each"""
     min: int = Field(256, ge=8)
     """shortest side of a bucket, in pixels"""
     max: int = Field(2048, ge=8)
@@ -78,12 +79,18 @@ class LatentsSection(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> "LatentsSection":
-        if not self.min <= self.resolution <= self.max:
-            raise ValueError(
-                f"min {self.min}, resolution {self.resolution} and max {self.max}"
-                " must stand in this order"
-            )
+        for side in self.resolutions:
+            if not self.min <= side <= self.max:
+                raise ValueError(
+                    f"min {self.min}, resolution {side} and max {self.max} must stand in this order"
+                )
         return self
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Each resolution once, in ascending order."""
+        given = self.resolution
+        return (given,) if isinstance(given, int) else tuple(sorted(set(given)))
 
 
 class BlockSection(Section):

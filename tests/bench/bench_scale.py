@@ -182,7 +182,7 @@ def make_latents(folder: Path, recipe: TrainRecipe) -> None:
         for at in range(start, stop, SHARD_ROWS):
             rows = keys.slice(at, min(SHARD_ROWS, stop - at))
             noise = random.standard_normal((len(rows), 4, height, width), np.float32)
-            made = Encoded(rows, list(noise), [None] * len(rows))
+            made = Encoded(rows, list(noise), [None] * len(rows), [None] * len(rows))
             index = latent_index.add(place, index, made)
 
 
@@ -259,8 +259,10 @@ def exposures_are_exact(folder: Path, recipe: TrainRecipe, steps: int) -> bool:
     data = read_data(recipe, folder / recipe.data)
     key = latents.vae_key(find_model(recipe.model, folder).vae_source)
     store = latents.stored(data.table, folder, recipe, key)
-    batches, _ = batches_of(recipe, data, store.buckets, store.problems)
-    walked = Counter(row for number in range(steps) for row in batches[number].rows.tolist())
+    image = store.placement.image
+    batches, _ = batches_of(recipe, data, image, store.buckets, store.problems)
+    shown = (image[batches[number].places].tolist() for number in range(steps))
+    walked = Counter(row for rows in shown for row in rows)
     exposures = pq.read_table(folder / "whole" / "exposures.parquet")
     seen = exposures.column("seen").to_pylist()
     result = json.loads((folder / "whole" / "result.json").read_text())

@@ -125,7 +125,7 @@ def test_an_image_is_placed_alike_whatever_is_around_it(shapes, latents):
 @given(st.floats(0.3, 3.3), st.integers(1400, 4000), st.sampled_from([512, 768, 1024]))
 def test_log_crops_no_more_than_half_the_gap_between_two_buckets(aspect, height, resolution):
     latents = section(resolution, max=2048)
-    shapes = buckets(latents)
+    shapes = buckets(latents, resolution)
     ratios = np.unique(np.log(shapes[:, 0] / shapes[:, 1]))
     size = (round(height * aspect), height)
     cut = placed([size], latents).cropped()[0]
@@ -141,7 +141,7 @@ def test_log_crops_no_more_than_half_the_gap_between_two_buckets(aspect, height,
 @settings(deadline=None)
 @given(geometries)
 def test_buckets_hold_the_longest_other_side_for_every_side(latents):
-    shapes = {tuple(shape) for shape in buckets(latents).tolist()}
+    shapes = {tuple(shape) for shape in buckets(latents, latents.resolution).tolist()}
     area = latents.resolution**2
     low = -(-latents.min // latents.step) * latents.step
     for width in range(low, latents.max + 1, latents.step):
@@ -221,7 +221,7 @@ def test_kohya_cases_worked_out_by_hand(size, latents, expected):
 
 
 def test_the_1024_set_is_the_one_sd_scripts_makes():
-    shapes = buckets(section(1024, buckets="kohya", min=512, max=1024)).tolist()
+    shapes = buckets(section(1024, buckets="kohya", min=512, max=1024), 1024).tolist()
     portraits = [(512, 1024), (576, 1024), (640, 1024), (704, 1024), (768, 1024), (832, 1024)]
     portraits += [(896, 1024), (960, 1024)]
     expected = {*portraits, *((h, w) for w, h in portraits), (1024, 1024)}
@@ -257,3 +257,48 @@ def test_no_images_are_placed_nowhere():
 
 def test_columns_are_int32():
     assert columns(placed([(700, 600)], section())).dtype == np.int32
+
+
+def several(resolutions: tuple[int, ...], latents: LatentsSection) -> LatentsSection:
+    return latents.model_copy(update={"resolution": resolutions})
+
+
+@settings(deadline=None)
+@given(sizes, geometries, st.sets(st.integers(128, 1280), min_size=1, max_size=3))
+def test_of_several_resolutions_every_place_is_one_that_a_single_one_gives(shapes, latents, sides):
+    """And an image has each of these where it is not enlarged, once, the least come what may."""
+    latents = latents.model_copy(update={"min": min(latents.min, min(sides)), "max": 2048})
+    found = placed(shapes, several(tuple(sides), latents))
+    expected: list[list[tuple[int, ...]]] = [[] for _ in shapes]
+    for side in sorted(sides):
+        for image, row in enumerate(columns(placed(shapes, several((side,), latents))).tolist()):
+            fits = row[0] > 0 and tuple(row) not in expected[image]
+            enlarged = row[2] > shapes[image][0] or row[3] > shapes[image][1]
+            if fits and not (enlarged and expected[image]):
+                expected[image].append(tuple(row))
+    rows = columns(found)
+    assert found.image[: len(shapes)].tolist() == list(range(len(shapes)))
+    for image, places in enumerate(expected):
+        mine = [tuple(row) for row in rows[found.image == image].tolist()]
+        assert mine == (places or [(0, 0, 0, 0, 0, 0)])
+        assert (image in found.dropped) == (not places)
+
+
+def test_an_image_is_trained_at_each_resolution_that_it_is_large_enough_for():
+    latents = LatentsSection(resolution=(1024, 512, 768, 512), max=2048)
+    assert latents.resolutions == (512, 768, 1024)
+    found = placed([(2000, 2000), (700, 700), (300, 300)], latents)
+    shapes = zip(found.image.tolist(), found.bucket_width.tolist(), strict=True)
+    # 700 px fill no bucket of 768 squared: the one within them is the same for 768 and 1024
+    assert list(shapes) == [(0, 512), (1, 512), (2, 256), (0, 768), (1, 640), (0, 1024)]
+    enlarging = latents.model_copy(update={"upscale": True})
+    found = placed([(2000, 2000), (700, 700), (300, 300)], enlarging)
+    shapes = zip(found.image.tolist(), found.bucket_width.tolist(), strict=True)
+    assert list(shapes) == [(0, 512), (1, 512), (2, 512), (0, 768), (0, 1024)]
+
+
+def test_each_of_several_resolutions_stands_between_min_and_max():
+    with pytest.raises(ValueError, match="min 256, resolution 128 and max 2048 must stand in this"):
+        LatentsSection(resolution=(512, 128))
+    with pytest.raises(ValueError, match="should have at least 1 item"):
+        LatentsSection(resolution=())

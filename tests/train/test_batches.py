@@ -17,7 +17,7 @@ def made(draw: st.DrawFn) -> Batches:
     n = draw(st.integers(1, 30))
     numbers = st.lists(st.integers(1, 4), min_size=n, max_size=n)
     return Batches(
-        rows=np.array(sorted(draw(st.sets(st.integers(0, 99), min_size=n, max_size=n)))),
+        places=np.array(sorted(draw(st.sets(st.integers(0, 99), min_size=n, max_size=n)))),
         repeats=np.array(draw(numbers)),
         shapes=np.array(draw(numbers)) * 1000,
         batch=draw(st.integers(1, 7)),
@@ -31,13 +31,13 @@ def test_an_epoch_holds_every_image_as_often_as_it_repeats(batches: Batches, epo
     tickets: Counter[tuple[int, int]] = Counter()
     for number in range(first, first + batches.per_epoch):
         batch = batches[number]
-        assert 1 <= len(batch.rows) <= batches.batch
-        shapes = batches.shapes[np.searchsorted(batches.rows, batch.rows)]
+        assert 1 <= len(batch.places) <= batches.batch
+        shapes = batches.shapes[np.searchsorted(batches.places, batch.places)]
         assert len(set(shapes.tolist())) == 1
-        tickets.update(zip(batch.rows.tolist(), batch.copies.tolist(), strict=True))
+        tickets.update(zip(batch.places.tolist(), batch.copies.tolist(), strict=True))
     expected = {
         (row, copy)
-        for row, repeats in zip(batches.rows.tolist(), batches.repeats.tolist(), strict=True)
+        for row, repeats in zip(batches.places.tolist(), batches.repeats.tolist(), strict=True)
         for copy in range(repeats)
     }
     assert tickets == Counter(expected)
@@ -45,19 +45,19 @@ def test_an_epoch_holds_every_image_as_often_as_it_repeats(batches: Batches, epo
 
 @given(made(), st.integers(0, 70))
 def test_exposures_are_what_the_batches_hold(batches: Batches, many: int) -> None:
-    seen = Counter(row for number in range(many) for row in batches[number].rows.tolist())
+    seen = Counter(row for number in range(many) for row in batches[number].places.tolist())
     exposures = batches.exposures(many)
-    assert dict(zip(batches.rows.tolist(), exposures.tolist(), strict=True)) == {
-        row: seen[row] for row in batches.rows.tolist()
+    assert dict(zip(batches.places.tolist(), exposures.tolist(), strict=True)) == {
+        row: seen[row] for row in batches.places.tolist()
     }
     assert batches.images(many) == sum(seen.values())
 
 
 @given(made(), st.lists(st.integers(0, 200), min_size=1, max_size=9))
 def test_a_batch_depends_on_its_number_alone(batches: Batches, numbers: list[int]) -> None:
-    again = Batches(batches.rows, batches.repeats, batches.shapes, batches.batch, batches.seed)
+    again = Batches(batches.places, batches.repeats, batches.shapes, batches.batch, batches.seed)
     for number in numbers:
-        assert batches[number].rows.tolist() == again[number].rows.tolist()
+        assert batches[number].places.tolist() == again[number].places.tolist()
         assert batches[number].copies.tolist() == again[number].copies.tolist()
 
 
@@ -65,7 +65,7 @@ def test_epochs_and_seeds_differ_in_order() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         ones = np.ones(50, dtype=np.int64)
         batches = Batches(np.arange(50), ones, ones, 1, seed)
-        return [int(batches[50 * epoch + number].rows[0]) for number in range(50)]
+        return [int(batches[50 * epoch + number].places[0]) for number in range(50)]
 
     orders = [order(1, 0), order(1, 1), order(2, 0), order(-1, 0)]
     assert len({tuple(each) for each in orders}) == 4

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from schemas.files import md5_of
 from schemas.recipes.train import TrainRecipe
+from schemas.tables import MANIFEST
 from train import train
 from train.batches import VARIANT, Batches, stream
+from train.preflight import plan
 
 Make = Callable[..., TrainRecipe]
 
@@ -87,6 +91,43 @@ def test_dropped_tags_and_captions_are_counted_of_each_image(dataset: Path, reci
             assert found == tuple(line["seen"] * count for count in expected)
 
 
+def test_exposures_are_counted_over_every_resolution(
+    dataset: Path, recipe: Make, write_manifest: Callable[..., None]
+) -> None:
+    """64x64 images are trained at 64 and, as they are no larger, not at 96 or 128 again."""
+    rows = pq.read_table(dataset / "manifest.parquet").to_pylist()
+    for row in rows[:2]:
+        path = dataset / row["path"]
+        with Image.open(path) as opened:
+            opened.resize((160, 160)).save(path)
+        row |= {"width": 160, "height": 160, "md5": md5_of(path)}
+    write_manifest(dataset, rows)
+    large = {row["md5"] for row in rows[:2]}
+    asked = recipe(
+        latents={"resolution": [64, 96, 128], "min": 32, "max": 256, "flip": True},
+        adapter={"blocks": "M00"},
+        steps={"total": 0, "epochs": 2, "batch": 2},
+        caption={"drop_tag": {"general": 1.0}},
+    )
+    told = plan(asked, dataset, device="cpu", measure=False)
+    result = train(asked, dataset, device="cpu")
+    table = pq.read_table(result.folder / "exposures.parquet").to_pylist()
+    manifest = MANIFEST.read(dataset / "manifest.parquet").to_pylist()
+    places = Counter(one.md5 for one in told.images)
+    for line, row in zip(table, manifest, strict=True):
+        assert line["md5"] == row["md5"]
+        assert line["seen"] == 2 * row["repeats"] * places[row["md5"]]
+        assert line["tags_dropped"] == 8 * line["seen"]
+        assert 0 <= line["mirrored"] <= line["seen"]
+    assert {places[md5] for md5 in large} == {3}
+    assert {one.bucket for one in told.images if one.md5 in large} == {
+        *((64, 64), (96, 96), (128, 128)),
+    }
+    assert (told.trained, told.left_out, told.problems) == (6, 0, [])
+    assert sum(bucket.images for bucket in told.buckets) == len(told.images)
+    assert told.images_seen == result.images == sum(line["seen"] for line in table)
+
+
 def test_exposures_are_exact_with_every_variant(dataset: Path, recipe: Make) -> None:
     asked = recipe(
         latents={"flip": True, "color": True},
@@ -108,7 +149,7 @@ def test_exposures_are_exact_with_every_variant(dataset: Path, recipe: Make) -> 
             *(np.arange(6), np.array([row["repeats"] for row in manifest])),
             *(np.array([row["width"] for row in manifest]), 3, asked.seed),
         )[number]
-        for row, copy in zip(batch.rows, batch.copies, strict=True):
+        for row, copy in zip(batch.places, batch.copies, strict=True):
             drawn = int(stream(asked.seed, VARIANT, number, row, copy).integers(6))
             expected["mirrored"] += drawn >= 3
             expected["recolored"] += drawn % 3 > 0

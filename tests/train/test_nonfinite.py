@@ -54,7 +54,7 @@ def test_the_layer_whose_output_is_not_finite_is_named(dataset: Path, recipe: Ma
     averages, counted = run.average.tensors(), counts()
     done = train_step(run, 0, counted)
     batches = [run.batches[number] for number in range(2)]
-    rows = [row for batch in batches for row in batch.rows.tolist()]
+    rows = [row for batch in batches for row in batch.places.tolist()]
     paths = [run.data.table.column("path")[row].as_py() for row in dict.fromkeys(rows)]
     assert (done.loss, done.taken) == (None, False)
     assert str(done.broken) == (
@@ -90,13 +90,13 @@ def test_latents_that_are_not_finite_are_no_layers_fault(
     batch = run.batches[0]
     real = type(run.store).read
 
-    def read(store: Any, rows: np.ndarray) -> torch.Tensor:
-        found = real(store, rows)
-        found[rows == batch.rows[-1]] = float("nan")
+    def read(store: Any, rows: np.ndarray, variants: np.ndarray) -> torch.Tensor:
+        found = real(store, rows, variants)
+        found[rows == batch.places[-1]] = float("nan")
         return found
 
     monkeypatch.setattr(type(run.store), "read", read)
-    path = run.data.table.column("path")[int(batch.rows[-1])]
+    path = run.data.table.column("path")[int(batch.places[-1])]
     assert str(train_step(run, 0, counts()).broken) == (
         f"the loss is not finite at step 1 (images: {path}; first in what goes into unet)"
     )
@@ -194,7 +194,7 @@ def test_too_many_in_a_row_stop_the_run(
         with pytest.raises(Failure) as caught:
             train(asked, dataset, device="cpu")
     run = ready(asked.model_copy(update={"out": "runs/other"}), dataset)
-    path = run.data.table.column("path")[int(run.batches[most].rows[0])]
+    path = run.data.table.column("path")[int(run.batches[most].places[0])]
     assert str(caught.value) == (
         f"the loss is not finite at step {most + 1} (images: {path}; first in unet.conv_in (IN00))"
         f"{before}: lower optimizer.lr, or look at these images, then start anew with --overwrite;"

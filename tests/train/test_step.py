@@ -159,7 +159,7 @@ def test_checkpointing_gives_the_same_gradients(dataset: Path, recipe: Make) -> 
 def test_accumulated_batches_are_one_large_batch(dataset: Path, recipe: Make) -> None:
     """Incomplete batches too: every image of a step counts the same."""
     run = ready(recipe(steps={"batch": 2, "accumulate": 3}, optimizer={"lr": 0.0}), dataset)
-    sizes = [len(run.batches[number].rows) for number in range(3)]
+    sizes = [len(run.batches[number].places) for number in range(3)]
     loss = train_step(run, 0, np.zeros((6, len(COUNTED)), dtype=np.int64)).loss
     each = [batch_losses(run, run.batches[number], 0) for number in range(3)]
     assert loss == pytest.approx(float(torch.cat(each).detach().sum()) / sum(sizes))
@@ -195,7 +195,7 @@ def test_regularization_images_weigh_what_the_recipe_says(dataset: Path, recipe:
     for prior in (1.0, 0.25):
         run = ready(recipe(loss={"prior_weight": prior}, steps={"batch": 1}), dataset)
         row = int(np.flatnonzero(run.data.table.column("is_reg").to_numpy())[0])
-        number = next(n for n in range(99) if row in run.batches[n].rows)
+        number = next(n for n in range(99) if row in run.batches[n].places)
         losses[prior] = float(batch_losses(run, run.batches[number], 0).detach())
     assert losses[0.25] == pytest.approx(0.25 * losses[1.0])
 
@@ -208,7 +208,7 @@ def test_a_prior_of_the_model_is_its_own_prediction_without_the_adapter(
 
     run = ready(recipe(loss={"prior": "model"}, steps={"batch": 1}), dataset)
     row = int(np.flatnonzero(run.data.is_reg)[0])
-    number = next(n for n in range(99) if row in run.batches[n].rows)
+    number = next(n for n in range(99) if row in run.batches[n].places)
     assert float(batch_losses(run, run.batches[number], 0).detach()) == 0.0  # nothing learnt yet
     wake(run)
     assert float(batch_losses(run, run.batches[number], 0).detach()) > 0.0

@@ -21,10 +21,11 @@ def plan(found: Plan) -> None:
     """Print what a training would do."""
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    trained = sum(bucket.images for bucket in found.buckets)
-    out = len(found.images) - trained - found.held_out
+    places = sum(bucket.images for bucket in found.buckets)
+    each = f", at {places} sizes in all" if places > found.trained else ""
     numbers = sum(math.prod(shape) for shape in found.adapter.values()) - found.modules
-    table.add_row("images", f"{trained} trained, {found.held_out} held out, {out} left out")
+    told = f"{found.trained} trained{each}, {found.held_out} held out, {found.left_out} left out"
+    table.add_row("images", told)
     table.add_row("cropped", f"{found.mean_crop:.1%} of an image, {found.most_crop:.1%} at most")
     lost = ", ".join(f"{count} at {limit} tokens" for limit, count in found.lost_tags.items())
     table.add_row("tags lost", lost)
