@@ -17,12 +17,13 @@ from prep.booru.client import BooruClient
 from prep.dataset import Dataset
 from prep.probabilities import keys_of, labels_path
 from schemas.errors import SiteError
-from schemas.progress import say
+from schemas.progress import Advance, say, task
 from schemas.tables import SITE_TAGS
 from schemas.tags import CATEGORIES, canonical
 from taggers.vocabulary import read_labels
 
 AT_ONCE = 2000  # names whose answers are kept together: a kill costs no more
+A_REQUEST = 300  # names that are asked about before the next: about what one request holds
 LONGEST = 170  # characters of a tag on the site; what is longer is none
 
 Row = Mapping[str, Any]  # of the table of the site's tags
@@ -35,11 +36,14 @@ def learn(dataset: Dataset, client: BooruClient, *, anew: bool = False) -> None:
     used, known = in_use(dataset), held(dataset)
     fresh: dict[str, Row] = {}
     names = sorted(used if anew else used.keys() - known.keys())
+    if not names:
+        return
     try:
-        for start in range(0, len(names), AT_ONCE):
-            asked = {name: used[name] for name in names[start : start + AT_ONCE]}
-            fresh |= _told(client, asked, fresh if anew else {**known, **fresh})
-            _write(dataset, {**known, **fresh})
+        with task("tags: asking the site about them", len(names), "tags") as advance:
+            for start in range(0, len(names), AT_ONCE):
+                asked = {name: used[name] for name in names[start : start + AT_ONCE]}
+                fresh |= _told(client, asked, fresh if anew else {**known, **fresh}, advance)
+                _write(dataset, {**known, **fresh})
     except SiteError as error:
         say(
             f"aliases and implications of {len(names)} tags could not be had ({error}):"
@@ -78,14 +82,23 @@ def held(dataset: Dataset) -> dict[str, Row]:
     return {row["name"]: row for row in rows if row["site"] == dataset.recipe.fetch.site}
 
 
-def _told(client: BooruClient, used: Mapping[str, str], known: Collection[str]) -> dict[str, Row]:
+def _told(
+    client: BooruClient, used: Mapping[str, str], known: Collection[str], advance: Advance
+) -> dict[str, Row]:
     """What the site says of these tags, and of those that they are aliases of or imply."""
     rows: dict[str, Row] = {}
     waiting = dict(used)
     while waiting:
-        aliases = client.aliases(waiting) | client.aliases_of(waiting)
-        implied = client.implications(waiting)
-        kinds = client.categories([name for name, category in waiting.items() if not category])
+        aliases: dict[str, str] = {}
+        implied: dict[str, set[str]] = {}
+        kinds: dict[str, str] = {}
+        names = sorted(waiting)
+        for start in range(0, len(names), A_REQUEST):
+            some = names[start : start + A_REQUEST]
+            aliases |= client.aliases(some) | client.aliases_of(some)
+            implied |= client.implications(some)
+            kinds |= client.categories([name for name in some if not waiting[name]])
+            advance(sum(name in used for name in some))
         for name in {*waiting, *aliases}:
             rows[name] = {
                 "category": kinds.get(name),
