@@ -50,5 +50,5 @@ def change_by_block(adapter: Adapter, before: Sequence[torch.Tensor]) -> dict[st
 
 def shown(change: Mapping[str, float]) -> str:
     """Return the changes in short: the block that moves most, and the one that moves least."""
-    most, least = max(change, key=change.__getitem__), min(change, key=change.__getitem__)
-    return f"change {most} {change[most]:.1e}, {least} {change[least]:.1e}"
+    ends = dict.fromkeys((max(change, key=change.__getitem__), min(change, key=change.__getitem__)))
+    return "change " + ", ".join(f"{block} {change[block]:.1e}" for block in ends)

@@ -62,3 +62,4 @@ def test_the_log_and_tensorboard_have_every_trained_block_now_and_then(
 def test_which_steps_are_measured_follows_from_their_number() -> None:
     assert [step + 1 for step in range(2 * EVERY) if is_measured(step)] == [EVERY, 2 * EVERY]
     assert shown({"TE": 1e-3, "IN04": 2e-4, "M00": 5e-2}) == "change M00 5.0e-02, IN04 2.0e-04"
+    assert shown({"M00": 5e-2}) == "change M00 5.0e-02"
