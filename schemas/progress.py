@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Advance = Callable[..., None]
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
+BESIDE = 16  # characters of a note that stand beside a bar on 80 columns; longer ones go beneath
 
 _console: "Console | None" = None
 
@@ -49,6 +50,7 @@ def task(label: str, total: int | None, unit: str) -> Iterator[Advance]:
 
 @contextmanager
 def _bar(console: "Console", label: str, total: int | None, unit: str) -> Iterator[Advance]:
+    from rich.console import RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -66,7 +68,13 @@ def _bar(console: "Console", label: str, total: int | None, unit: str) -> Iterat
             speed = task.finished_speed or task.speed
             return Text(f"{speed:,.1f} {unit}/s" if speed else f"- {unit}/s")
 
-    with Progress(
+    class Noted(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            if note := self.tasks[0].fields["long"] if self.tasks else "":
+                yield Text(note, no_wrap=True, overflow="ellipsis")
+
+    with Noted(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -77,12 +85,13 @@ def _bar(console: "Console", label: str, total: int | None, unit: str) -> Iterat
         TextColumn("{task.fields[note]}"),
         console=console,
     ) as bar:
-        handle = bar.add_task(label, total=total, note="")
+        handle = bar.add_task(label, total=total, note="", long="")
 
         def advance(n: int = 1, note: str | None = None) -> None:
             bar.advance(handle, n)
             if note is not None:
-                bar.update(handle, note=note)
+                beneath = len(note) > BESIDE
+                bar.update(handle, note="" if beneath else note, long=note if beneath else "")
 
         yield advance
 

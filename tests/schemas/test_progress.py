@@ -84,3 +84,16 @@ def test_a_terminal_gets_a_bar_with_count_rate_and_note(total: int | None) -> No
     assert f"4/{total or '?'}" in shown
     assert "images/s" in shown
     assert "cpu" in shown
+
+
+def test_a_long_note_stands_beneath_the_bar() -> None:
+    screen = io.StringIO()
+    progress._console = Console(file=screen, force_terminal=True, width=80)
+    note = "loss 0.1234 change OUT05 1.2e-03, TE 3.0e-04"
+    with progress.task("train", 4000, "steps") as advance:
+        advance(note=note)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n")
+    lines = [line.rstrip() for line in shown.splitlines()]
+    place = lines.index(note)
+    assert re.match(r"train ━+.* 1/4000 ", lines[place - 1])
+    assert "left" in lines[place - 1]
