@@ -14,7 +14,7 @@ from schemas.files import write_text
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE
 from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.shipped import Shipped, shipped
-from schemas.recipes.train import ModelKind, TrainRecipe
+from schemas.recipes.train import ModelKind, ReloraSection, TrainRecipe
 from schemas.recipes.write import to_toml
 
 Like = Literal["character", "style", "background", "situation", "object"]
@@ -28,7 +28,8 @@ HIDDEN = (
     *("caption.quality.settle", "caption.rating.g", "caption.rating.s", "caption.rating.q"),
     *("caption.rating.e", "caption.render.prefix", "caption.render.suffix"),
     "caption.render.sentence",
-    *("model.kind", "model.zero_terminal_snr"),
+    *("model.kind", "model.zero_terminal_snr", "sets", "sample.sampler"),
+    *(f"relora.{key}" for key in ReloraSection.model_fields),
 )
 HEADS = {
     PREP_FILE: "where images come from, and how they are captioned",

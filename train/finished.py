@@ -95,7 +95,7 @@ def open_run(folder: Path, device: str = "auto", *, root: Path | None = None) ->
     adapter.to(target)
     painter = Painter(
         *(unet, text_encoders, load_tokens(model, text_encoders), model.vae()),
-        *(model.scheduler(), recipe.model.clip_skip, target),
+        *(model.scheduler(), recipe.model.clip_skip, target, recipe.sample.sampler),
     )
     return OpenedRun(run, recipe, start, painter, kept, adapter)
 

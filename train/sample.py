@@ -9,9 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from schemas.files import writing
-from schemas.recipes.train import ModelSection, SampleSection
+from schemas.recipes.train import ModelSection, Sampler, SampleSection
+from train import samplers
 from train.conditioning import predict, whole_sizes
-from train.text import Encoded, Tokens, encode
+from train.text import Encoded, Tokens, encode, weighed
 
 LABEL = 14  # pixels, height of the grid's letters
 PAPER, INK = (255, 255, 255), (20, 20, 20)
@@ -30,6 +31,7 @@ class Painter:
     scheduler: Any  # the noise schedule as trained, with its prediction type
     clip_skip: int
     device: torch.device
+    sampler: Sampler = "ddim"
 
     def draw(
         self,
@@ -55,10 +57,9 @@ class Painter:
     ) -> list[Image.Image]:
         """Return a picture per prompt and its seed, the U-Net computing all of them at once.
 
-        DDIM (Song et al. 2020, arXiv:2010.02502), without added noise. The starting noise comes
-        from the CPU, by each picture's own seed, so that a seed means the same on every device
-        and, but for rounding, in every batch. Guidance is classifier-free (Ho and Salimans 2022,
-        arXiv:2207.12598); at 1 there is none.
+        All noise comes from the CPU, by each picture's own seed, so that a seed means the same on
+        every device and, but for rounding, in every batch. Guidance is classifier-free (Ho and
+        Salimans 2022, arXiv:2207.12598); at 1 there is none.
         """
         plain = self.tokens.prompt(negative) if guidance != 1 else None
         captions = {text: self.tokens.prompt(text) for text in dict.fromkeys(prompts)}
@@ -73,11 +74,14 @@ class Painter:
             wanted = [captions[text] for text in texts] + ([] if plain is None else [plain])
             ids = self.tokens.stacked(wanted).to(self.device)
             encoded = self._encode(ids)
+            if (weights := self.tokens.weights(wanted)) is not None:
+                encoded = weighed(encoded, weights)
             rows = [texts.index(prompts[place]) for place in places]
             rows += [] if plain is None else [len(texts)] * len(places)
-            noise = self._noise([seeds[place] for place in places], size)
+            random = [torch.Generator().manual_seed(seeds[place]) for place in places]
+            noise = self._noise(random, size)
             sizes = whole_sizes(len(rows), size).to(self.device)
-            latents = self._denoised(noise, encoded.take(rows), sizes, steps, guidance)
+            latents = self._denoised(noise, encoded.take(rows), sizes, steps, guidance, random)
             decoded = self._decode(latents)
             pictures.update(zip(places, decoded, strict=True))
         return [pictures[place] for place in range(len(prompts))]
@@ -92,11 +96,11 @@ class Painter:
             encoder.to(home)
         return encoded
 
-    def _noise(self, seeds: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
-        """Return [n, channels, height / factor, width / factor], each row by its own seed."""
+    def _noise(self, random: Sequence[torch.Generator], size: tuple[int, int]) -> torch.Tensor:
+        """Return [n, channels, height / factor, width / factor], each row by its own generator."""
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         shape = (self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        rows = [torch.randn(shape, generator=one) for one in random]
         return torch.stack(rows).to(self.device)
 
     def _denoised(
@@ -106,12 +110,15 @@ class Painter:
         sizes: torch.Tensor,
         steps: int,
         guidance: float,
+        random: list[torch.Generator],
     ) -> torch.Tensor:
         """Return the latents.
 
-        encoded, sizes: a row per picture, then with guidance as many of the negative.
+        encoded, sizes: a row per picture, then with guidance as many of the negative. random: of
+        each picture, for samplers that add noise on the way.
         """
-        scheduler = self._scheduler(steps)
+        scheduler = samplers.scheduler(self.sampler, self.scheduler, steps)
+        more: dict[str, Any] = {"generator": random} if self.sampler in samplers.NOISY else {}
         copies = len(sizes) // len(noise)
         x: torch.Tensor = noise * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
@@ -120,20 +127,8 @@ class Painter:
             if copies == 2:
                 asked, plain = predicted.chunk(2)
                 predicted = plain + guidance * (asked - plain)
-            x = scheduler.step(predicted, t, x).prev_sample
+            x = scheduler.step(predicted, t, x, **more).prev_sample
         return x
-
-    def _scheduler(self, steps: int) -> Any:
-        from diffusers import DDIMScheduler
-
-        options: dict[str, Any] = {"steps_offset": 1}
-        if self.scheduler.config.rescale_betas_zero_snr:
-            options = {"timestep_spacing": "trailing"}  # starts where all is noise
-        scheduler = DDIMScheduler.from_config(
-            self.scheduler.config, clip_sample=False, set_alpha_to_one=False, **options
-        )
-        scheduler.set_timesteps(min(steps, scheduler.config.num_train_timesteps))
-        return scheduler
 
     def _decode(self, x: torch.Tensor) -> list[Image.Image]:
         """Return the pictures, decoded one by one: a VAE's memory grows with the batch."""
@@ -188,18 +183,23 @@ def draw_grid(
     return grid
 
 
-def parameters(prompt: str, seed: int, section: SampleSection, model: ModelSection) -> str:
-    """Return a picture's settings in the text form that the common user interfaces read."""
+def parameters(
+    prompt: str, seed: int, section: SampleSection, model: ModelSection, adapters: str = ""
+) -> str:
+    """Return a picture's settings in the text form that the common user interfaces read.
+
+    adapters: those in use, as they write them: "<lora:azusa:0.8>".
+    """
     settings = {
         "Steps": section.steps,
-        "Sampler": "DDIM",
+        **samplers.as_told(section.sampler),
         "CFG scale": section.guidance,
         "Seed": seed,
         "Size": f"{section.size[0]}x{section.size[1]}",
         "Model": Path(model.path).stem,
         "Clip skip": model.clip_skip,
     }
-    lines = [prompt]
+    lines = [f"{prompt} {adapters}".rstrip()]
     if section.negative:
         lines.append(f"Negative prompt: {section.negative}")
     return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in settings.items())])

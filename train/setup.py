@@ -95,6 +95,7 @@ class Setup:
             self.model.scheduler(),
             self.recipe.model.clip_skip,
             self.device,
+            self.recipe.sample.sampler,
         )
 
 

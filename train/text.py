@@ -8,14 +8,16 @@ what is trained is what is asked for later.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from schemas.tags import plain
+from train.prompt_weights import weighted_tags
 
 CHUNK = 75  # tokens of a chunk, without the begin and end token
+MOST_CHUNKS = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Caption:
 
     ids: np.ndarray  # int64 [chunks, 77]
     lost: int  # tags beyond the last chunk
+    weights: np.ndarray | None = None  # float32 [chunks, 77]; None: every token counts alike
 
 
 class Tokens:
@@ -51,32 +54,33 @@ class Tokens:
         self._tokenizer = tokenizer
         self._known: dict[str, tuple[int, ...]] = {}
 
-    def caption(self, tags: Sequence[str], limit: int = 3 * CHUNK) -> Caption:
+    def caption(self, tags: Sequence[str], limit: int = MOST_CHUNKS * CHUNK) -> Caption:
         """Return the tokens of `tags` joined with ", ", at most `limit` (a multiple of 75) long.
 
         A tag that does not fit into what is left of a chunk opens the next one. From the first tag
         that fits nowhere on, tags are lost.
         """
-        chunks: list[list[int]] = [[]]
-        most = limit // CHUNK
-        for number, tag in enumerate(tags):
-            ids = list(self._of(tag + "," if number < len(tags) - 1 else tag))
-            if len(chunks[-1]) + len(ids) > CHUNK and chunks[-1]:
-                if len(chunks) == most:
-                    return Caption(self._framed(chunks), len(tags) - number)
-                chunks.append([])
-            while len(ids) > CHUNK and len(chunks) < most:
-                chunks[-1], ids = ids[:CHUNK], ids[CHUNK:]
-                chunks.append([])
-            if len(ids) > CHUNK:
-                chunks[-1] = ids[:CHUNK]
-                return Caption(self._framed(chunks), len(tags) - number)
-            chunks[-1].extend(ids)
-        return Caption(self._framed(chunks), 0)
+        last = len(tags) - 1
+        pieces = [self._of(tag + "," * (number < last)) for number, tag in enumerate(tags)]
+        chunks, lost = _packed(pieces, limit // CHUNK)
+        return Caption(self._framed(chunks), lost)
 
     def prompt(self, text: str) -> Caption:
-        """Return the tokens of a prompt as a person writes it: tags between commas."""
-        return self.caption([tag for part in text.split(",") if (tag := part.strip())])
+        """Return the tokens of a prompt as a person writes it: tags between commas, `(tag:1.2)`."""
+        tags = weighted_tags(text)
+        if all(weight == 1 for tag in tags for _, weight in tag):
+            return self.caption([" ".join(text for text, _ in tag) for tag in tags])
+        pieces = []
+        for number, tag in enumerate(tags):
+            last, weight = tag[-1]
+            parts = [*tag[:-1], (last + "," * (number < len(tags) - 1), weight)]
+            pieces.append([(one, weight) for text, weight in parts for one in self._of(text)])
+        chunks, lost = _packed(pieces, MOST_CHUNKS)
+        ids = self._framed([[one for one, _ in chunk] for chunk in chunks])
+        weights = np.ones(ids.shape, np.float32)
+        for row, chunk in zip(weights, chunks, strict=True):
+            row[1 : len(chunk) + 1] = [weight for _, weight in chunk]
+        return Caption(ids, lost, weights)
 
     def _of(self, text: str) -> tuple[int, ...]:
         # White space always parts CLIP's tokens, so a caption's are its tags' in a row.
@@ -105,6 +109,52 @@ class Tokens:
             for caption in captions
         ]
         return torch.from_numpy(np.stack(rows))
+
+    def weights(self, captions: Sequence[Caption]) -> torch.Tensor | None:
+        """Return the weights of stacked captions, float32 [n, chunks * 77]; None: all are 1."""
+        if all(caption.weights is None for caption in captions):
+            return None
+        most = max(len(caption.ids) for caption in captions)
+        found = np.ones((len(captions), most, CHUNK + 2), np.float32)
+        for row, caption in zip(found, captions, strict=True):
+            if caption.weights is not None:
+                row[: len(caption.weights)] = caption.weights
+        return torch.from_numpy(found.reshape(len(captions), -1))
+
+
+T = TypeVar("T")
+
+
+def _packed(tags: Sequence[Sequence[T]], most: int) -> tuple[list[list[T]], int]:
+    """Put the tokens of tags into at most so many chunks; return also how many tags are lost."""
+    chunks: list[list[T]] = [[]]
+    for number, tag in enumerate(tags):
+        tokens = list(tag)
+        if len(chunks[-1]) + len(tokens) > CHUNK and chunks[-1]:
+            if len(chunks) == most:
+                return chunks, len(tags) - number
+            chunks.append([])
+        while len(tokens) > CHUNK and len(chunks) < most:
+            chunks[-1], tokens = tokens[:CHUNK], tokens[CHUNK:]
+            chunks.append([])
+        if len(tokens) > CHUNK:
+            chunks[-1] = tokens[:CHUNK]
+            return chunks, len(tags) - number
+        chunks[-1].extend(tokens)
+    return chunks, 0
+
+
+def weighed(encoded: Encoded, weights: torch.Tensor) -> Encoded:
+    """Return what the U-Net is told with each token's states multiplied by its weight [n, tokens].
+
+    The mean over a caption is then put back to what it was, as the common user interfaces do, so
+    that a weight moves what is told apart and not its level. SDXL's summary stays.
+    """
+    before = encoded.context.float()
+    after = before * weights.to(before.device)[..., None]
+    means = [states.mean((1, 2), keepdim=True) for states in (before, after)]
+    context = after * (means[0] / means[1])
+    return Encoded(context.to(encoded.context.dtype), encoded.pooled)
 
 
 def encode(text_encoders: Sequence[Any], ids: torch.Tensor, clip_skip: int) -> Encoded:

@@ -269,6 +269,9 @@ class SaveSection(Section):
     """of the adapter file"""
 
 
+Sampler = Literal["ddim", "euler", "euler a", "dpm++ 2m", "dpm++ 2m karras", "unipc"]
+
+
 class SampleSection(Section):
     """Pictures drawn during training, at fixed seeds."""
 
@@ -286,6 +289,8 @@ class SampleSection(Section):
     """denoising steps"""
     guidance: float = Field(7.0, ge=0)
     """classifier-free guidance"""
+    sampler: Sampler = "ddim"
+    """ddim, euler, euler a, dpm++ 2m, dpm++ 2m karras or unipc"""
 
 
 class ValidateSection(Section):

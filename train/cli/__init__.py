@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.command import run, version
-from train.cli import inspecting, merging
+from train.cli import inspecting, merging, sampling
 
 app = App(
     name="train",
@@ -256,6 +256,7 @@ def convert(
 app.command(inspecting.inspect)
 app.command(merging.merge)
 app.command(merging.resize)
+app.command(sampling.sample)
 
 
 def main() -> int:
