@@ -1,6 +1,5 @@
 """`prep edit`: what a person wants of the images that a query finds, into the journal; and back."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,12 @@ from prep.edits.find import Captions
 from prep.edits.journal import Change, EditTag, Entry
 from prep.edits.operations import standing
 from prep.edits.places import places_of
+from prep.imports.texts import pieces
 from prep.lock import locked
 from schemas.errors import DatasetError, UsageError
 from schemas.progress import say
 from schemas.tables import PARTS
-from schemas.tags import canonical, split
+from schemas.tags import SENTENCE, canonical, split
 
 EXAMPLES = 5
 
@@ -174,16 +174,20 @@ def _changes(captions: Captions, rows: Ints, wanted: Wanted) -> Iterator[Change]
 def parsed(captions: Captions, text: str) -> list[EditTag]:
     """Return the tags of a whole caption; with `|||` between head, flex and tail.
 
+    What reads like a sentence is none: it is one piece, spelt as it stands, whatever commas it has.
     Raises UsageError where there are more than three parts.
     """
-    sections = [split(section) for section in re.split(r"\|\|\|", text)]
+    known = set(captions.known)
+    sections = [list(pieces(section, known)) for section in text.split("|||")]
     if len(sections) > len(PARTS):
         raise UsageError('a caption has at most a head, a middle and a tail: "|||" stands twice')
     parts = PARTS if len(sections) > 1 else ("",)
     found: dict[str, EditTag] = {}
     for part, names in zip(parts, sections, strict=False):
-        for name in names:
-            found.setdefault(name, captions.tag(name, part))
+        for piece, is_sentence in names:
+            name = piece if is_sentence else canonical(piece)
+            tag = EditTag(name, SENTENCE, part) if is_sentence else captions.tag(name, part)
+            found.setdefault(name, tag)
     return list(found.values())
 
 

@@ -17,8 +17,8 @@ from prep.probabilities import keys_of, labels_path
 from prep.query.columns import Posts
 from prep.query.evaluate import select
 from prep.query.parse import parse
-from schemas.tables import GROUPS, POSTS
-from schemas.tags import CATEGORIES, canonical
+from schemas.tables import GROUPS, PARTS, POSTS
+from schemas.tags import CATEGORIES, SENTENCE, canonical
 from taggers.vocabulary import read_labels
 
 
@@ -67,6 +67,20 @@ class Captions:
         """Return whether the image that the journal names so has the tag."""
         place = self.place(name)
         return place is not None and bool(self._having(tag)[place])
+
+    def sentences(self, name: str) -> list[EditTag]:
+        """Return the sentences that a person wrote into the caption of an image."""
+        place, tags = self.place(name), self.now.edited.tags
+        if place is None or SENTENCE not in self._kinds:
+            return []
+        own = tags.where((tags.image == place) & (tags.category == KINDS.index(SENTENCE)))
+        parts = (PARTS[part] if part >= 0 else "" for part in own.part.tolist())
+        names = (tags.names[code] for code in own.tag.tolist())
+        return [EditTag(text, SENTENCE, part) for text, part in zip(names, parts, strict=True)]
+
+    @cached_property
+    def _kinds(self) -> set[str]:
+        return {KINDS[kind] for kind in np.unique(self.now.edited.tags.category).tolist()}
 
     def was_said(self, do: str, tag: str, name: str) -> bool:
         """Return whether an edit that stands adds the tag to this image, or removes it."""

@@ -82,7 +82,7 @@ def _changed(sentence: str) -> UsageError:
     start = sentence if len(sentence) <= 40 else f"{sentence[:40]} ..."
     return UsageError(
         f'the sentence "{start}" was changed: edits are of tags, and sentences are changed in the'
-        " folder they were imported from"
+        " folder they were imported from, or by `prep edit --caption`"
     )
 
 
@@ -133,11 +133,12 @@ def _difference(captions: Captions, md5: str, given: Said, back: Said) -> _Diffe
         tag.part and tag.part != fixed.get(tag.tag, fixed.get(tag.category, "flex"))
         for tag in added
     )
+    whole = [captions.tag(name, after[name] or before.get(name, "")) for name in after]
     return _Difference(
         md5,
         tuple(name for name in before if name not in after),
         tuple(tag.tag for tag in added),
-        tuple(captions.tag(name, after[name] or before.get(name, "")) for name in after),
+        (*whole, *captions.sentences(md5)),
         moved or placed or both != [name for name in after if name in before],
     )
 

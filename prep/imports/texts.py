@@ -1,7 +1,7 @@
 """Captions as other programs write them into text files: to tags, and to sentences apart."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.tags import canonical
@@ -74,25 +74,37 @@ def parse(text: str, known: Collection[str] = ()) -> Caption:
     tags: list[str] = []
     sentences: list[str] = []
     for line in text.replace(HEAD, ",").splitlines():
-        pieces = [piece.strip() for piece in line.split(",")]
-        is_tag = [bool(known) and canonical(piece) in known for piece in pieces]
-        if len(pieces) == 1 and not is_tag[0] and _spaced(pieces[0]):
-            pieces = pieces[0].split()
-            is_tag = [False] * len(pieces)
-        place = 0
-        while place < len(pieces):
-            end = place if is_tag[place] else _sentence_end(pieces, place)
-            if end > place:
-                sentences.append(", ".join(filter(None, pieces[place:end])))
-            elif pieces[place]:
-                tags.append(pieces[place])
-            place = max(end, place + 1)
+        if "," not in line and not _is_known(line, known) and _spaced(line):
+            tags += line.split()
+            continue
+        for piece, is_sentence in pieces(line, known):
+            (sentences if is_sentence else tags).append(piece)
     return Caption(tuple(tags), " ".join(sentences), bool(WEIGHT.search(text)))
+
+
+def pieces(line: str, known: Collection[str] = ()) -> Iterator[tuple[str, bool]]:
+    """Yield what commas part in a line, in its order, and whether it is a sentence.
+
+    A sentence keeps the commas in it. `known` are tags, whatever they read like.
+    """
+    parts = [part.strip() for part in line.split(",")]
+    place = 0
+    while place < len(parts):
+        end = place if _is_known(parts[place], known) else _sentence_end(parts, place)
+        if end > place:
+            yield ", ".join(filter(None, parts[place:end])), True
+        elif parts[place]:
+            yield parts[place], False
+        place = max(end, place + 1)
 
 
 def spaced(text: str) -> list[str]:
     """Return the tags of a booru's own tag string, or of a list with commas."""
     return [tag.strip() for tag in text.split(",")] if "," in text else text.split()
+
+
+def _is_known(piece: str, known: Collection[str]) -> bool:
+    return bool(known) and canonical(piece) in known
 
 
 def _spaced(line: str) -> bool:

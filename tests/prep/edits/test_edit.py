@@ -260,3 +260,27 @@ def test_a_manifest_edited_by_hand_is_not_overwritten(prep: Prep, root: Path) ->
     assert beside.read_bytes() == edited
     assert captions(root) == ["azusa, dog, lav", "azusa, dog, solo", "azusa, hat, solo"]
     assert [row["caption"] for row in MANIFEST.read(path).to_pylist()].count("azusa, dog, solo")
+
+
+SENTENCE = "She sits in the sun, Smiling (a bit) at the viewer."
+
+
+def test_a_sentence_in_a_caption_stays_as_it_was_written(root: Path, prep: Prep) -> None:
+    text = f"azusa ||| {SENTENCE}, Hat, looking at viewer"
+    assert prep("edit", "dog -hat", "--caption", text)[0] == 0
+    expected = f"azusa, {SENTENCE}, hat, looking at viewer"
+    assert captions(root)[0] == expected
+    (row,) = [r for r in Dataset.open(root).table(CAPTIONS).to_pylist() if r["caption"] == expected]
+    assert [(tag["tag"], tag["category"], tag["source"]) for tag in row["tags"]][1] == (
+        SENTENCE, "sentence", "person",
+    )  # fmt: skip
+
+
+def test_a_sentence_that_was_written_so_outlives_another_order(
+    root: Path, prep: Prep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prep("edit", "dog -hat", "--caption", f"azusa, {SENTENCE}, hat, dog")
+    captions(root)
+    with_editor(root, monkeypatch, 'line.replace("hat, dog", "dog, hat")')
+    assert prep("edit", "", "--open")[0] == 0
+    assert captions(root)[0] == f"azusa, dog, hat, {SENTENCE}"
