@@ -14,6 +14,7 @@ import torch
 
 from schemas.geometry import Placement, place
 from schemas.recipes.train import TrainRecipe
+from train.compiling import check_compile
 from train.data import Data, read_data
 from train.device import find_device
 from train.model import find_model
@@ -98,6 +99,7 @@ def plan(
     """
     check_sample(recipe)
     target = find_device(device)
+    check_compile(recipe, target)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)

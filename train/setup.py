@@ -18,6 +18,7 @@ from train.adapters.adapter import Adapter, attach_adapter
 from train.attention import kernels
 from train.averaging import Average
 from train.batches import Batches
+from train.compiling import check_compile, compile_blocks
 from train.conditioning import true_sizes
 from train.data import Data, read_data
 from train.device import find_device
@@ -116,6 +117,7 @@ def setup(
     check_sample(recipe)
     after = after or After()
     target = find_device(device)
+    check_compile(recipe, target)
     folder = RunFolder((root / recipe.out).resolve())
     folder.check(resume=resume, overwrite=overwrite)
     data = read_data(recipe, root / recipe.data)
@@ -152,6 +154,8 @@ def setup(
     steps, forwards = length(recipe, batches)
     offload(recipe, target, unet, text_encoders, adapter)
     place(recipe, target, unet, text_encoders, adapter)
+    if recipe.steps.compile:
+        compile_blocks(unet)
     say(f"attention: {kernels(unet, target, COMPUTE[recipe.steps.precision])}")
     texts = None
     if encodes_once(recipe, data, adapter):

@@ -181,6 +181,8 @@ class StepsSection(Section):
     """of computing: fp32, fp16 or bf16; what is trained always stays fp32"""
     checkpointing: bool = False
     """gradient checkpointing: less memory, about a quarter slower"""
+    compile: bool = False
+    """compile the U-Net's transformer blocks: minutes at the start, for long runs on CUDA"""
 
     @model_validator(mode="before")
     @classmethod
