@@ -1,7 +1,7 @@
 """What an adapter file holds, module by module: which kind each is, and the change it makes.
 
-Read from the names of tensors, whoever wrote the file: kohya-ss/sd-scripts, LyCORIS, kiroku. One
-module at a time is read, so that a large file is never in memory whole.
+Whoever wrote the file: kohya-ss/sd-scripts, LyCORIS, diffusers, peft, kiroku. One module at a time
+is read, so that a large file is never in memory whole.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,18 +12,13 @@ from pathlib import Path
 import torch
 
 from schemas.errors import ModelError
-from schemas.recipes.train import ModelKind
+from train.adapter_names import MARKS, alpha_of, alphas_beside, kohya_name, model_of
 from train.adapters import dora, lora, products
 from train.blocks import ARCHITECTURES, Architecture
 from train.checkpoint_file import SafetensorsFile
 from train.tensor_file import Entry
 
-MARKS = {  # the end of a tensor's name that only this kind has
-    "lora_down.weight": "lora",
-    "hada_w1_a": "loha",
-    "lokr_w1": "lokr",
-    "lokr_w1_a": "lokr",
-}
+KINDS = ("lora", "loha", "lokr")
 ENDS = frozenset(
     (
         *("alpha", "dora_scale"),
@@ -32,8 +27,6 @@ ENDS = frozenset(
         *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
     )
 )
-DIFFUSERS_ENDS = (".lora_A.weight", ".lora.down.weight", ".lora_linear_layer.down.weight")
-OF_SDXL = ("lora_te1_", "lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_")
 
 
 @dataclass(frozen=True)
@@ -124,14 +117,19 @@ class Module:
     """A module in an adapter file. name: as its architecture's files have it."""
 
     name: str
-    written: str  # as this file has it
-    ends: frozenset[str]
+    written: str  # as this file has it, in kohya's manner
+    keys: Mapping[str, str]  # of its tensors, by their ends in kohya's files
+
+    @property
+    def ends(self) -> frozenset[str]:
+        """What it has of `lora_up.weight` and the like."""
+        return frozenset(self.keys)
 
     @property
     def kind(self) -> str:
         """lora, loha or lokr, dora where a length stands on one of them; "" for any other."""
         kinds = {MARKS[end] for end in self.ends & MARKS.keys()}
-        if len(kinds) != 1 or self.ends - ENDS:
+        if len(kinds) != 1 or self.ends - ENDS or not kinds <= set(KINDS):
             return ""
         return "dora" if "dora_scale" in self.ends else kinds.pop()
 
@@ -146,18 +144,22 @@ class AdapterFile:
     @cached_property
     def modules(self) -> tuple[Module, ...]:
         """Its modules, in the order of their names."""
-        ends: dict[str, set[str]] = {}
-        for entry in self.file.entries:
-            name, _, end = entry.name.partition(".")
-            ends.setdefault(name, set()).add(end)
+        found = _by_module(self.file)
         return tuple(
-            Module(self.architecture.own_name(name), name, frozenset(own))
-            for name, own in sorted(ends.items())
+            Module(self.architecture.own_name(name), name, keys)
+            for name, keys in sorted(found.items())
         )
+
+    @cached_property
+    def _alphas(self) -> Mapping[str, float]:
+        return alphas_beside(self.file.path, self.file.metadata)
 
     def read(self, module: Module) -> Change:
         """Return the change that a module of a known kind makes. Raises ModelError."""
         tensors = {end: self.file.tensor(entry) for end, entry in self._entries(module).items()}
+        alpha = alpha_of(module.written, self._alphas)
+        if alpha is not None and "alpha" not in tensors:
+            tensors["alpha"] = torch.tensor(alpha)
         return self._built(module, tensors)
 
     def sketch(self, module: Module) -> Change:
@@ -180,7 +182,7 @@ class AdapterFile:
             ) from None
 
     def _entries(self, module: Module) -> dict[str, Entry]:
-        return {end: self._by_name[f"{module.written}.{end}"] for end in module.ends}
+        return {end: self._by_name[key] for end, key in module.keys.items()}
 
     @cached_property
     def _by_name(self) -> dict[str, Entry]:
@@ -195,28 +197,29 @@ def open_adapter(path: Path, architecture: Architecture | None = None) -> Adapte
     file = SafetensorsFile(path, f"adapter {path.name}")
     if not path.is_file():
         raise ModelError(f"adapter {path} is missing: name a .safetensors file")
-    names = list(file.shapes)
-    if any(name.endswith(DIFFUSERS_ENDS) for name in names):
-        raise ModelError(
-            f"adapter {path.name} has diffusers' own names of tensors: convert it to kohya's names"
-            " (lora_unet_...lora_down.weight), which user interfaces read as well"
-        )
-    if not any(name.partition(".")[2] in MARKS for name in names):
+    modules = _by_module(file)
+    if not is_adapter(file.shapes):
         raise ModelError(f"{path.name} holds no adapter that is known here (LoRA, LoHa, LoKr)")
-    return AdapterFile(file, architecture or ARCHITECTURES[_kind(names)])
+    if architecture is None:
+        model = model_of(file.shapes, modules, file.metadata)
+        architecture = next((a for kind, a in ARCHITECTURES.items() if kind == model), None)
+    if architecture is None:
+        raise ModelError(f"adapter {path.name} is of another kind of model than SD1.5 and SDXL")
+    return AdapterFile(file, architecture)
 
 
 def is_adapter(names: Iterable[str]) -> bool:
     """Whether a file with these tensors is an adapter."""
-    return any(name.endswith(DIFFUSERS_ENDS) or name.partition(".")[2] in MARKS for name in names)
+    return any(kohya_name(name).end in MARKS for name in names)
 
 
-def _kind(names: Iterable[str]) -> ModelKind:
-    """Which kind of model an adapter is of; a second block in a transformer is SDXL's alone."""
-    for name in names:
-        if name.startswith(OF_SDXL) or "_transformer_blocks_1_" in name:
-            return "sdxl"
-    return "sd15"
+def _by_module(file: SafetensorsFile) -> dict[str, dict[str, str]]:
+    """The names of the tensors of each module, by their ends."""
+    found: dict[str, dict[str, str]] = {}
+    for key in file.shapes:
+        name = kohya_name(key)
+        found.setdefault(name.module, {})[name.end] = key
+    return found
 
 
 def build(tensors: Mapping[str, torch.Tensor]) -> Change:

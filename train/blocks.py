@@ -18,6 +18,7 @@ from schemas.recipes.train import ModelKind
 
 TEXT = "TE"
 UNET_PREFIX = "lora_unet_"
+SD15_TEXT = "lora_te_"
 LAYERS_PER_LEVEL = 3  # two layers and a sampler going down, three layers going up
 
 _LAYER = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)")
@@ -88,8 +89,11 @@ class Architecture:
     def own_name(self, name: str) -> str:
         """Return a name of an adapter file as this architecture's files have it.
 
-        Some trainers write SDXL's modules under diffusers' paths: those become sgm's.
+        Some trainers write SDXL's modules under diffusers' paths: those become sgm's. Its first
+        text encoder may be called as SD1.5's only one is.
         """
+        if name.startswith(SD15_TEXT):
+            return self.text_prefixes[0] + name.removeprefix(SD15_TEXT)
         if self.kind == "sd15" or not name.startswith(UNET_PREFIX):
             return name
         return UNET_PREFIX + _sgm(name.removeprefix(UNET_PREFIX))
@@ -152,7 +156,7 @@ SD15 = Architecture(
         *("IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "M00"),
         *(f"OUT{number:02}" for number in range(3, 12)),
     ),
-    text_prefixes=("lora_te_",),
+    text_prefixes=(SD15_TEXT,),
 )
 SDXL = Architecture(
     kind="sdxl",

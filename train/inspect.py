@@ -3,7 +3,6 @@
 Read a block at a time; no model is loaded. Files of other trainers are read as well.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,30 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ModelError
-from train.adapter_names import kohya_name
+from train.adapter_names import (
+    MARKS,
+    alpha_of,
+    alphas_beside,
+    kohya_name,
+    model_of,
+    read_json,
+)
 from train.blocks import ARCHITECTURES, TEXT, block_of_name
 from train.checkpoint_file import PICKLED, CheckpointFile, PickledFile, SafetensorsFile
 
-MARKS = {  # the end of a tensor's name that only modules of this kind have
-    "lora_down.weight": "lora",
-    "hada_w1_a": "loha",
-    "lokr_w1": "lokr",
-    "lokr_w1_a": "lokr",
-    "oft_blocks": "oft",
-    "oft_diag": "oft",
-    "a1.weight": "glora",
-    "on_input": "ia3",
-    "diff": "full",
-}
 READ = ("lora", "dora", "loha", "lokr", "full")  # kinds whose change is known here
 OTHER = "other"  # the block of a module that neither SD1.5 nor SDXL has
 ORDER = (TEXT, *ARCHITECTURES["sd15"].unet_blocks, OTHER)
-CONTEXTS = {768: "sd15", 1024: "sd2", 2048: "sdxl"}  # width of what cross-attention is told
-OF_SDXL = ("lora_te1_", "lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_")
 OF_MODELS = ("model.diffusion_model.", "conv_in.", "down_blocks.", "text_model.")
-VERSIONS = {"sdxl": "sdxl", "sd_v2": "sd2", "sd_v1": "sd15"}  # of ss_base_model_version
 IN_FOLDERS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
-BESIDE = "adapter_config.json"  # peft's, which holds alpha
 SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 SHOWN = 3  # modules in a sentence
 
@@ -94,14 +85,14 @@ def inspect(path: Path) -> Inspection:
     if not known:
         raise ModelError(_no_adapter(file))
     metadata = dict(file.metadata)
-    alphas = _alphas_beside(path, metadata)
+    alphas = alphas_beside(path, metadata)
     blocks = {block: list(_read(file, own, alphas)) for block, own in _by_block(known).items()}
     modules = [module for own in blocks.values() for module in own]
     keys = {key for ends in known.values() for end, key in ends.items() if end != "alpha"}
     return Inspection(
         file=str(path),
         kind=", ".join(sorted(_kinds(modules, metadata))),
-        model=_model(file, known, metadata),
+        model=model_of(file.shapes, known, metadata),
         naming="kohya" if any(key.startswith("lora_") for key in keys) else "diffusers",
         precision=", ".join(sorted({module.precision for module in modules})),
         parameters=sum(math.prod(file.shapes[key]) for key in keys),
@@ -119,7 +110,7 @@ def inspect(path: Path) -> Inspection:
 def trained_tags(metadata: Mapping[str, str]) -> dict[str, int]:
     """Return how often each tag stood in the captions, over all sets, the most frequent first."""
     counted: Counter[str] = Counter()
-    for tags in _json(metadata.get("ss_tag_frequency", "")).values():
+    for tags in read_json(metadata.get("ss_tag_frequency", "")).values():
         if isinstance(tags, dict):
             counted.update({tag.strip(): n for tag, n in tags.items() if isinstance(n, int)})
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
@@ -167,7 +158,7 @@ def _read(
     tensors = file.read(key for ends in block.values() for key in ends.values())
     for name, ends in block.items():
         own: dict[str, Any] = {end: tensors[key] for end, key in ends.items()}
-        if "alpha" not in own and (alpha := _beginning(name, alphas)) is not None:
+        if "alpha" not in own and (alpha := alpha_of(name, alphas)) is not None:
             own["alpha"] = alpha
         try:
             yield _module(name, own)
@@ -248,38 +239,6 @@ def _kinds(modules: Sequence[Module], metadata: Mapping[str, str]) -> set[str]:
     return kinds
 
 
-def _model(
-    file: CheckpointFile, modules: Mapping[str, Mapping[str, str]], metadata: Mapping[str, str]
-) -> str:
-    """Which kind of model an adapter is of, from shapes, names and metadata, in this order."""
-    for name, ends in modules.items():
-        right = ends.get("lora_down.weight") or ends.get("hada_w1_b")
-        context = file.shapes[right][1] if right and name.endswith("attn2_to_k") else 0
-        if context in CONTEXTS:
-            return CONTEXTS[context]
-    if any(name.startswith(OF_SDXL) or "_transformer_blocks_1_" in name for name in modules):
-        return "sdxl" if any(block_of_name(name) for name in modules) else ""
-    version = metadata.get("ss_base_model_version", "")
-    told = next((kind for start, kind in VERSIONS.items() if version.startswith(start)), "")
-    return told or ("sd15" if any(block_of_name(name) for name in modules) else "")
-
-
-def _alphas_beside(path: Path, metadata: Mapping[str, str]) -> dict[str, float]:
-    """Alpha where peft and diffusers keep it: in a file beside, or in the metadata."""
-    beside = (path if path.is_dir() else path.parent) / BESIDE
-    if beside.is_file():
-        alpha = _json(beside.read_text(encoding="utf-8", errors="replace")).get("lora_alpha")
-        return {"": float(alpha)} if isinstance(alpha, int | float) else {}
-    told = _json(metadata.get("lora_adapter_metadata", ""))
-    starts = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
-    found = {start: told.get(f"{model}.lora_alpha") for model, start in starts.items()}
-    return {start: float(a) for start, a in found.items() if isinstance(a, int | float)}
-
-
-def _beginning(name: str, alphas: Mapping[str, float]) -> float | None:
-    return next((alpha for start, alpha in alphas.items() if name.startswith(start)), None)
-
-
 def _problems(modules: Sequence[Module], strange: set[str]) -> list[str]:
     """What is amiss, in sentences."""
     broken = [m.name for m in modules if m.norm is not None and not math.isfinite(m.norm)]
@@ -302,11 +261,3 @@ def _problems(modules: Sequence[Module], strange: set[str]) -> list[str]:
 def _told(metadata: Mapping[str, str], *keys: str) -> str:
     """The first of these that says something; trainers write None where they know nothing."""
     return next((v for key in keys if (v := metadata.get(key, "")) not in ("", "None")), "")
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -1,5 +1,6 @@
 """Foreign adapter files: every way in which LyCORIS writes a change, by the library's own code."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from schemas.errors import ModelError
 from train.adapter_modules import build, open_adapter
 from train.adapters import dora
+from train.blocks import SDXL
 
 BASES: dict[str, Any] = {
     "linear": lambda: nn.Linear(16, 24, bias=False),
@@ -80,13 +82,39 @@ def test_lengths_of_inputs_are_columns() -> None:
     torch.testing.assert_close(dora.lengths(weight, 1)[0, 2], weight[:, 2].norm().reshape(1, 1))
 
 
+@pytest.mark.parametrize("alpha_told", [True, False])
+def test_files_of_diffusers_make_the_same_change(alpha_told: bool, tmp_path: Path) -> None:
+    """Names with dots, and alpha in the metadata; without it the factors count as they are."""
+    alpha = 1.0 if alpha_told else 2.0
+    paths = {
+        "unet.down_blocks.1.attentions.0.proj_in": "lora_unet_input_blocks_4_1_proj_in",
+        "text_encoder.text_model.encoder.layers.0.mlp.fc1": (
+            "lora_te1_text_model_encoder_layers_0_mlp_fc1"
+        ),
+    }
+    theirs, ours = {}, {}
+    for path, name in paths.items():
+        down, up = torch.randn(2, 6), torch.randn(4, 2)
+        theirs |= {f"{path}.lora_A.weight": down, f"{path}.lora_B.weight": up}
+        ours |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+        ours[f"{name}.alpha"] = torch.tensor(alpha)
+    told = {"unet.lora_alpha": 1, "text_encoder.lora_alpha": 1} if alpha_told else {}
+    save_file(theirs, tmp_path / "a.safetensors", {"lora_adapter_metadata": json.dumps(told)})
+    save_file(ours, tmp_path / "b.safetensors")
+    one, other = (open_adapter(tmp_path / f"{name}.safetensors", SDXL) for name in "ab")
+    assert [module.name for module in one.modules] == [module.name for module in other.modules]
+    for first, second in zip(one.modules, other.modules, strict=True):
+        changes = one.read(first), other.read(second)
+        found = (change.delta(torch.zeros(4, 6), slice(0, 4)) for change in changes)
+        torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
         (
-            {"unet.down_blocks.0.to_q.lora_A.weight": (2, 4)},
-            "adapter a.safetensors has diffusers' own names of tensors: convert it to kohya's names"
-            " (lora_unet_...lora_down.weight), which user interfaces read as well",
+            {"lora_unet_x_attn2_to_k.lora_down.weight": (2, 1024)},
+            "adapter a.safetensors is of another kind of model than SD1.5 and SDXL",
         ),
         (
             {"emb_params": (2, 4)},
@@ -94,7 +122,7 @@ def test_lengths_of_inputs_are_columns() -> None:
         ),
     ],
 )
-def test_files_that_are_no_adapters_are_told(
+def test_files_of_no_use_are_told(
     tensors: dict[str, tuple[int, ...]], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.safetensors"
@@ -107,7 +135,7 @@ def test_files_that_are_no_adapters_are_told(
 def test_a_module_that_lacks_a_tensor_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(2, 4)}, path)
-    adapter = open_adapter(path)
+    adapter = open_adapter(path, SDXL)
     with pytest.raises(ModelError) as caught:
         adapter.read(adapter.modules[0])
     assert str(caught.value) == (

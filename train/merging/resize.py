@@ -62,7 +62,7 @@ def resize(
             raise UsageError(f"{out} is there already: give another name, or --overwrite")
     file = open_adapter(adapter)
     own = _targets_of_blocks(file, blocks or {})
-    factors = {module.written: low_rank(file, module) for module in file.modules}
+    factors = {module.name: low_rank(file, module) for module in file.modules}
     parts = take_apart(factors, file.architecture)
     saved = precision_of([file]) if precision == "same" else precision
     return [
