@@ -23,8 +23,11 @@ from train.run_folder import RunFolder
 Make = Callable[..., TrainRecipe]
 
 LONG = {
+    "latents": {"resolution": [64, 80], "flip": True},
+    "adapter": {"dropout": 0.1},
     "steps": {"total": 6, "batch": 2, "accumulate": 2},
-    "optimizer": {"schedule": "cosine", "warmup": 2},
+    "optimizer": {"schedule": "cosine", "warmup": 2, "ema": 0.9},
+    "loss": {"prior": "model", "mask": "alpha"},
     "caption": {"tokens": 75, "drop_caption": 0.2, "drop_tag": {"general": 0.3}},
     "save": {"every": 2},
     "validate": {"share": 0.3},

@@ -8,6 +8,7 @@ import pytest
 from schemas.command import run
 from schemas.errors import UsageError
 from schemas.recipes.load import load_train
+from schemas.recipes.train import CaptionSection, LatentsSection, LossSection
 from train.blocks import ARCHITECTURES
 from train.cli import app
 from train.convert import convert
@@ -74,6 +75,14 @@ def test_an_option_of_the_network_that_is_not_known_is_named_too() -> None:
     assert found.notes == (
         "text_encoder_lr gives the encoders 1e-05 and 5e-06: here both have the first rate",
     )
+
+
+@pytest.mark.parametrize("case", sorted(path.stem for path in CASES.glob("*.txt")))
+def test_what_is_said_of_latents_captions_and_loss_is_what_training_takes(case: str) -> None:
+    found = convert((CASES / f"{case}.txt").read_text(encoding="utf-8")).recipe
+    LatentsSection.model_validate(found["latents"])
+    CaptionSection.model_validate(found["caption"])
+    LossSection.model_validate(found.get("loss", {}))
 
 
 def test_the_precision_of_a_command_is_one_that_training_takes(tmp_path: Path) -> None:
