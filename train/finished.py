@@ -77,6 +77,11 @@ def open_run(folder: Path, device: str = "auto", *, root: Path | None = None) ->
             f"{folder} is no run: it has no recipe.toml; name the folder that `train` made, such as"
             " runs/first"
         )
+    if (folder / "cycle-01").is_dir():
+        raise DatasetError(
+            f"{folder} holds cycles of `train relora`: name one of them, such as"
+            f" {folder / 'cycle-01'}; `train sample` draws with what they add up to"
+        )
     recipe = load_train(run.recipe)
     kept = kept_checkpoints(run, recipe)
     if not kept:
@@ -87,7 +92,7 @@ def open_run(folder: Path, device: str = "auto", *, root: Path | None = None) ->
     start = find_root(folder, recipe) if root is None else root
     target = find_device(device, "drawing")
     model = find_model(recipe.model, start)
-    unet, text_encoders, adapter = networks(recipe, model)
+    unet, text_encoders, adapter = networks(recipe, model, run.merged())
     offload(recipe, target, unet, text_encoders, adapter)
     for base in (unet, *text_encoders):
         # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32

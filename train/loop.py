@@ -61,7 +61,7 @@ def train(
     try:
         ready = setup(recipe, root, resume=resume, overwrite=overwrite, device=device, after=after)
         if ready.start is None:
-            ready.folder.begin(recipe)
+            ready.folder.begin(recipe, after.adapters if after else ())
         progress = fit(ready)
         return finish(ready, progress)
     except torch.OutOfMemoryError as error:

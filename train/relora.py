@@ -25,7 +25,7 @@ from schemas.tables import MANIFEST
 from train.adapters.layer import key_of
 from train.run_folder import RunFolder, changed_keys
 
-ADDITIVE = ("lora", "locon")  # kinds whose cycles are one adapter of their ranks' sum
+JOINED = ("lora", "locon")  # kinds whose cycles are one adapter of their ranks' sum
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def relora(
                 raise KeyboardInterrupt
         before.append(run)
     results = tuple(_result(cycle, run) for cycle, run in zip(cycles, before, strict=True))
+    whole = _joined(recipe, before, folder)
     write_json(
         folder.result,
         {
@@ -123,7 +124,7 @@ def relora(
             "cycles": [{**vars(one), "adapter": one.adapter.name} for one in results],
         },
     )
-    return ReloraResult(folder.path, results, None)
+    return ReloraResult(folder.path, results, whole)
 
 
 def plan(
@@ -170,6 +171,28 @@ def _train(
         after=After([one.adapter for one in before], moments, course),
     )
     return result.stop_asked
+
+
+def _joined(recipe: TrainRecipe, runs: Sequence[RunFolder], folder: RunFolder) -> Path | None:
+    """Write what all cycles add up to as one adapter, where their kind has such a sum."""
+    if recipe.adapter.kind not in JOINED:
+        say(
+            f"cycles of {recipe.adapter.kind} are no one adapter: `train merge` merges them in turn"
+        )
+        return None
+    from train.merging.join import join
+    from train.merging.sources import Source
+
+    sources = [Source(run.adapter) for run in runs]
+    made = join(
+        *(sources, folder.adapter),
+        rank=recipe.relora.rank,
+        precision=recipe.save.precision,
+        overwrite=True,
+    )
+    if made.error:
+        say(f"joined at rank {recipe.relora.rank}: {made.error:.1%} of what was learnt is cut off")
+    return folder.adapter
 
 
 @dataclass(frozen=True)

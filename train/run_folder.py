@@ -1,6 +1,7 @@
 """A run's folder: what lies where, when it may be used, and the state from which it goes on.
 
 recipe.toml            the resolved recipe
+after.json             of a cycle: the adapters that were merged into the model before it
 log.jsonl              a line per step: step, loss, lr, seconds, images; now and then how far
                        each block moved; what was not finite; a line per validation
 tensorboard/           the same curves
@@ -18,6 +19,7 @@ evaluate.json          what the tagger read in them
 
 import io
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Mapping, Sequence
@@ -132,12 +134,27 @@ class RunFolder:
                 f" {free / 1e6:,.1f} MB are free: free some, or name a folder elsewhere in `out`"
             )
 
-    def begin(self, recipe: TrainRecipe) -> None:
-        """Make the folder anew, with the resolved recipe."""
+    @property
+    def after(self) -> Path:
+        return self.path / "after.json"
+
+    def merged(self) -> list[Path]:
+        """Return the adapters that were merged into the model before this run, in order."""
+        if not self.after.is_file():
+            return []
+        names = json.loads(self.after.read_text(encoding="utf-8"))
+        return [(self.path / name).resolve() for name in names]
+
+    def begin(self, recipe: TrainRecipe, merged: Sequence[Path] = ()) -> None:
+        """Make the folder anew, with the resolved recipe and what it goes on from."""
         if self.path.is_dir():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.recipe, to_toml(recipe, comments=False))
+        if merged:
+            # from here, so that a run may be moved with what went before it
+            names = [Path(os.path.relpath(path, self.path)).as_posix() for path in merged]
+            write_json(self.after, names)
 
     def states(self) -> list[Path]:
         """Return the states, the newest last."""

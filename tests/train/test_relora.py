@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -20,9 +21,13 @@ from train import loop, train
 from train.adapters.adapter import attach_adapter
 from train.blocks import ARCHITECTURES
 from train.cli import app
+from train.finished import open_run
+from train.merging.sources import Source
 from train.model import find_model
 from train.relora import cycles_of, relora
 from train.run_folder import RunFolder, load_state
+from train.sampling import add_adapters
+from train.setup import networks
 
 Make = Callable[..., TrainRecipe]
 
@@ -140,6 +145,16 @@ def test_each_cycle_begins_with_the_function_that_the_one_before_ended_with(
     assert first[0] != pytest.approx(first[-1], rel=1e-4)
     assert second[0] == pytest.approx(first[-1], rel=1e-5)
     assert second[-1] != pytest.approx(second[0], rel=1e-4)
+    again = open_run(result.folder / "cycle-02", "cpu")
+    with again.at(None):
+        begun = again.painter.draw("azusa", "", 1, (64, 64), 2, 1.0)
+    once = open_run(result.folder / "cycle-01", "cpu")
+    with once.at(once.checkpoints[-1].path):
+        ended = once.painter.draw("azusa", "", 1, (64, 64), 2, 1.0)
+    difference = np.asarray(begun).astype(int) - np.asarray(ended).astype(int)
+    assert abs(difference).max() <= 1
+    with pytest.raises(DatasetError, match="holds cycles of `train relora`: name one of them"):
+        open_run(result.folder, "cpu")
     told = json.loads((result.folder / "result.json").read_text())
     assert told["steps"] == 4
     assert [one["adapter"] for one in told["cycles"]] == [
@@ -268,6 +283,25 @@ def test_the_folder_of_other_cycles_is_not_gone_on_with(picked: Path, recipe: Ma
     assert str(error.value) == message
 
 
+@pytest.mark.slow
+def test_all_cycles_are_one_adapter_that_does_what_they_do_in_turn(
+    picked: Path, recipe: Make
+) -> None:
+    asked = recipe(**TWO | {"save": {"precision": "fp32"}})
+    result = relora(asked, picked, device="cpu")
+    assert result.adapter is not None
+    plain = find_model(asked.model, picked)
+    unet, encoders, _ = networks(asked, plain, [cycle.adapter for cycle in result.cycles])
+    whole, others = plain.unet(), plain.text_encoders()
+    add_adapters([Source(result.adapter)], plain.architecture, whole, others)
+    for one, other in ((unet, whole), (encoders[0], others[0])):
+        weights = dict(one.named_parameters())
+        for name, weight in other.named_parameters():
+            assert torch.allclose(weight, weights[name], atol=1e-6), name
+    ranks = {t.shape[0] for n, t in load_file(result.adapter).items() if "lora_down" in n}
+    assert ranks == {2 * asked.adapter.dim}
+
+
 def test_a_set_that_is_not_there_is_told(dataset: Path, recipe: Make) -> None:
     path = dataset / "manifest.parquet"
     with pytest.raises(DatasetError) as error:
@@ -297,5 +331,6 @@ def test_cycles_are_listed_before_they_are_trained(
     assert run(app, ["relora", str(file), "--device", "cpu"]) == 0
     folder = picked / "runs/first"
     assert capsys.readouterr().out.splitlines() == [
-        str(folder / name / f"{name}.safetensors") for name in ("cycle-01", "cycle-02", "finish-01")
+        *(str(folder / n / f"{n}.safetensors") for n in ("cycle-01", "cycle-02", "finish-01")),
+        str(folder / "first.safetensors"),
     ]

@@ -134,6 +134,8 @@ def relora(
     result = cycles.relora(asked, root, resume=resume, overwrite=overwrite, device=device)
     for cycle in result.cycles:
         print(cycle.adapter)
+    if result.adapter is not None:
+        print(result.adapter)
 
 
 @app.command
