@@ -18,7 +18,9 @@ from schemas.errors import DataError, DatasetError, RecipeError
 from schemas.recipes.train import TrainRecipe
 from schemas.recipes.write import to_toml
 from train import loop, train
-from train.run_folder import RunFolder
+from train.run_folder import RunFolder, load_state
+from train.setup import setup
+from train.unchanged import tell_unchanged
 
 Make = Callable[..., TrainRecipe]
 
@@ -75,6 +77,23 @@ def test_interrupted_and_resumed_is_undisturbed(
     resumed = train(asked, dataset, resume=True, device="cpu")
     assert ended(resumed.folder) == ended(whole.folder)
     assert resumed.loss == whole.loss
+
+
+def test_what_never_changes_is_judged_from_the_beginning_of_the_run(
+    dataset: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipe(adapter={"blocks": "M00"})
+    fresh = setup(asked, dataset, resume=False, overwrite=False, device="cpu").adapter.marks()
+    with monkeypatch.context() as patch:
+        interrupt_after(2, signal.SIGINT, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(asked, dataset, device="cpu")
+    state = load_state(RunFolder(dataset / "runs/first"))
+    resumed = setup(asked, dataset, resume=True, overwrite=False, device="cpu")
+    now = resumed.adapter.marks()
+    assert state.marks == fresh
+    assert all(now[name] != mark for name, mark in fresh.items())
+    assert tell_unchanged(resumed, state.marks) == []
 
 
 KILLED = """
