@@ -58,13 +58,14 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     shaped_by = inputs(dataset)
     with seals.timed(dataset.root, STAGE):
         making = Making.of(dataset, refit=refit)
-        caption_names.tell(making.recipe, making.sources.vocabulary(), known(dataset))
+        sources = making.sources
+        caption_names.tell(making.recipe, sources.vocabulary(), sources.knowledge)
         caption_fits.keep(dataset, making.fits)
-        caption_fits.tell(dataset, making.fits, making.sources.images)
+        caption_fits.tell(dataset, making.fits, sources.images)
         found: list[Conflicts] = []
         path = dataset.path_of(CAPTIONS)
         rows = CAPTIONS.write_blocks(path, making.remaining(found))
-        images, standing = making.sources.images, making.standing
+        images, standing = sources.images, making.standing
         conflicts.report(dataset, Conflicts.joined(found), images, standing.waiting)
         MadeBy.of(dataset.recipe, journal.read(dataset.root).done).write(dataset.root)
         return seals.write_seal(
@@ -72,9 +73,9 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
             STAGE,
             inputs=shaped_by,
             output=sha256_of(path)[:16],
-            rows_in=len(images) + len(making.sources.low),
+            rows_in=len(images) + len(sources.low),
             rows_out=rows,
-            drops=[*conflicts.excluded(standing, images), *_low(making.sources)],
+            drops=[*conflicts.excluded(standing, images), *_low(sources)],
         )
 
 

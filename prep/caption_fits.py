@@ -85,10 +85,12 @@ def keep(dataset: Dataset, found: Fits) -> None:
         )
     if found.percentiles is not None and "percentiles" in found.fresh:
         PERCENTILES.write(dataset.path_of(PERCENTILES), found.percentiles)
-        if posts := sum(found.percentiles["posts"].to_pylist()):
+        groups = Groups.read(found.percentiles)
+        if posts := int(groups.posts.sum()):
+            few = np.count_nonzero(groups.posts < percentiles.ENOUGH)
             say(
                 f"caption: scores are ranked among {posts:,} posts, by rating and time of upload"
-                f" (groups: {len(Groups.read(found.percentiles)):,})"
+                f" (groups: {len(groups):,}, of fewer than {percentiles.ENOUGH} posts: {few:,})"
             )
 
 

@@ -125,6 +125,11 @@ class Groups:
     def __len__(self) -> int:
         return len(self.rating)
 
+    @property
+    def posts(self) -> Ints:
+        """How many posts each group has."""
+        return np.diff(self.before[self.ends], prepend=0)
+
     def of(self, ratings: Ints, days: Ints) -> Ints:
         """Return each post's group, -1 where its rating has none; the first has all before it."""
         wide = 1 << 32

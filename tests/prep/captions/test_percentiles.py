@@ -194,7 +194,8 @@ def test_posts_too_young_have_no_quality_tag_and_are_told(
     assert made[old[1]] == "good, hat"
     assert {made[md5] for md5 in young + newest} == {"hat"}
     assert told() == [
-        "caption: scores are ranked among 2 posts, by rating and time of upload (groups: 1)",
+        "caption: scores are ranked among 2 posts, by rating and time of upload"
+        " (groups: 1, of fewer than 100 posts: 1)",
         "caption: no quality tag for 3 of 5 posts, uploaded less than 30 days before the newest"
         " (1971-05-16): too young to be ranked",
     ]
