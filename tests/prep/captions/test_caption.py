@@ -387,7 +387,7 @@ def test_a_sentence_that_was_changed_is_told(root: Path, sentence: str) -> None:
     assert str(refused.value) == (
         f'{text}, line 4, is no caption: the sentence "A witch sits there, her (old) hat in han'
         ' ..." was changed: edits are of tags, and sentences are changed in the folder they were'
-        " imported from: nothing is changed; mend the line, then"
+        " imported from, or by `prep edit --caption`: nothing is changed; mend the line, then"
         f" `prep edit --from {text}` takes the captions"
     )
 
