@@ -78,9 +78,9 @@ def belied(manifest: pa.Table) -> str:
     ranked = sorted(counted, key=lambda one: (-one["counts"], one["values"]))
     if not ranked:
         return ""
-    shown = ", ".join(f"{one['values']} ({one['counts']} images)" for one in ranked[:SHOWN])
+    shown = ", ".join(f"{one['values']} (on {one['counts']})" for one in ranked[:SHOWN])
     more = f" and {len(ranked) - SHOWN} tags more" if len(ranked) > SHOWN else ""
     return (
-        f"latents.flip mirrors pictures whose tags say otherwise: {shown}{more}; drop these tags"
-        " from the captions, or set flip = false"
+        f"latents.flip mirrors images whose tags say otherwise: {shown}{more}; drop these tags from"
+        " the captions, or set flip = false"
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.recipes.section import Section
 
@@ -60,7 +60,7 @@ class ModelSection(Section):
 class LatentsSection(Section):
     """The geometry of training: one owner, read by `prep latents` and `train` alike."""
 
-    resolution: Side | Annotated[tuple[Side, ...], Field(min_length=1)] = 512
+    resolution: Side | tuple[Side, ...] = 512
     """pixels; a bucket's area is at most this squared; several as a list: images are in each"""
     min: int = Field(256, ge=8)
     """shortest side of a bucket, in pixels"""
@@ -85,6 +85,16 @@ class LatentsSection(Section):
                     f"min {self.min}, resolution {side} and max {self.max} must stand in this order"
                 )
         return self
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _list_of_sides(cls, given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        sound = (isinstance(side, int) and side is not True and side >= 8 for side in given)
+        if not given or not all(sound):
+            raise ValueError(f"{list(given)} is no list of pixels, such as [512, 768]")
+        return tuple(given)
 
     @property
     def resolutions(self) -> tuple[int, ...]:

@@ -1,5 +1,9 @@
 """Buckets: what every placement must keep, cases worked out by hand, and sd-scripts' rule."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +11,9 @@ from hypothesis import strategies as st
 
 from schemas.errors import RecipeError
 from schemas.geometry import Placement, buckets, place
+from schemas.recipes.load import load_train
 from schemas.recipes.train import LatentsSection
+from schemas.recipes.write import to_toml
 
 sides = st.integers(1, 6000)
 sizes = st.lists(st.tuples(sides, sides), min_size=1, max_size=20)
@@ -300,5 +306,24 @@ def test_an_image_is_trained_at_each_resolution_that_it_is_large_enough_for():
 def test_each_of_several_resolutions_stands_between_min_and_max():
     with pytest.raises(ValueError, match="min 256, resolution 128 and max 2048 must stand in this"):
         LatentsSection(resolution=(512, 128))
-    with pytest.raises(ValueError, match="should have at least 1 item"):
-        LatentsSection(resolution=())
+
+
+def test_a_list_of_resolutions_is_read_from_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text('model.path = "x"\nlatents.resolution = [768, 512]\n', encoding="utf-8")
+    assert load_train(file).latents.resolution == (768, 512)
+    assert load_train(file, ["latents.resolution=[640]"]).latents.resolutions == (640,)
+    again = to_toml(load_train(file))
+    assert "\nresolution = [768, 512]" in again
+    file.write_text(again, encoding="utf-8")
+    assert load_train(file).latents.resolutions == (512, 768)
+
+
+@pytest.mark.parametrize("given", [[], [512, 3], [512, "x"], [True, 512], [512.5]])
+def test_what_is_no_list_of_sizes_is_refused_as_such(given: list[object], tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    written = json.dumps(given)
+    file.write_text(f'model.path = "x"\n[latents]\nresolution = {written}\n', encoding="utf-8")
+    message = f"{file} line 3: latents.resolution: {given} is no list of pixels, such as [512, 768]"
+    with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
+        load_train(file)

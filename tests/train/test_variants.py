@@ -70,9 +70,8 @@ def test_tags_that_a_mirrored_picture_belies_are_told() -> None:
         "facing left",
     )
     assert belied(found) == (
-        "latents.flip mirrors pictures whose tags say otherwise: facing left (2 images), english"
-        " text (1 images), english_text (1 images); drop these tags from the captions, or set flip"
-        " = false"
+        "latents.flip mirrors images whose tags say otherwise: facing left (on 2), english text (on"
+        " 1), english_text (on 1); drop these tags from the captions, or set flip = false"
     )
     assert belied(tagged("smile")) == ""
     assert belied(MANIFEST.empty()) == ""
