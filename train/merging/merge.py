@@ -166,6 +166,14 @@ def _check_out(base: Path, sources: Sequence[Path], out: Path) -> None:
         raise UsageError(f"{base.name} is a folder, and so is the result: {out} names a file")
     if not base.is_dir() and out.suffix != ".safetensors":
         raise UsageError(f"the result is a .safetensors file: give {out} that ending")
+    if not base.is_dir():
+        return
+    place = out.resolve()
+    if place.is_relative_to(base.resolve()):
+        raise UsageError(f"{out} lies in {base}, which is merged into: choose a place beside it")
+    inside = any(path.resolve().is_relative_to(place) for path in (base, *sources))
+    if inside or (out.exists() and not (out / "unet").is_dir()):
+        raise UsageError(f"{out} holds other things than a model: give another name")
 
 
 @contextmanager

@@ -26,7 +26,9 @@ def parse_source(text: str) -> Source:
         path, *rest = text.rsplit(":", colons)
         if path and len(rest) == colons and Path(path).expanduser().exists():
             strength, blocks, *_ = [*rest, "", ""]
-            return Source(Path(path).expanduser(), _strength(strength, text), blocks)
+            place = Path(path).expanduser()
+            named = place if place.name else place.resolve()  # "." has no name to show
+            return Source(named, _strength(strength, text), blocks)
     raise ModelError(
         f"{text} is missing: give a file or folder, and behind it :strength and :blocks, such as"
         " azusa.safetensors:0.8:OUT03-06"

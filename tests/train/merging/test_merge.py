@@ -328,8 +328,17 @@ def test_where_the_result_goes_is_checked_first(
         f"{tmp_path / 'there.safetensors'} is there already: give another name, or --overwrite"
     )
     assert (tmp_path / "there.safetensors").read_bytes() == b"kept"
+    assert refused(folder, path, folder / "new") == (
+        f"{folder / 'new'} lies in {folder}, which is merged into: choose a place beside it"
+    )
     (tmp_path / "old").mkdir()
     (tmp_path / "old/leftover.txt").touch()
+    for place in (tmp_path, tmp_path / "old"):  # nothing else than a model is ever replaced
+        assert refused(folder, path, place, overwrite=True) == (
+            f"{place} holds other things than a model: give another name"
+        )
+    assert path.is_file()
+    (tmp_path / "old/unet").mkdir()
     merge(folder, [Source(path)], tmp_path / "old", overwrite=True)
     assert not (tmp_path / "old/leftover.txt").exists()
     assert sorted(file.name for file in tmp_path.iterdir() if "old" in file.name) == ["old"]
