@@ -1,7 +1,8 @@
 """The two sides of a comparison as columns over one list of words: captions then and now."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,11 @@ class Words:
             self.all.append(word)
         return code
 
-    def codes(self, words: Iterable[str]) -> Ints:
+    def codes(self, words: Sequence[str]) -> Ints:
         """Return the codes of some words."""
-        return np.array([self.code(word) for word in words], np.int32)
+        for new in dict.fromkeys(filterfalse(self._codes.__contains__, words)):
+            self.code(new)
+        return np.fromiter(map(self._codes.__getitem__, words), np.int32, len(words))
 
     def codes_of(self, words: Sequence[str] | pa.Array) -> Ints:
         """Return the codes of a list that blocks of images share: they are looked up once."""
@@ -105,7 +108,7 @@ def side_of(tags: Tags, texts: Texts, rules: Sequence[str], words: Words) -> Sid
         _at(words.codes_of(texts[0]), tags.tag),
         _at(words.codes_of(texts[1]), tags.tag),
         _at(words.codes(KINDS), tags.category),
-        _at(words.codes(map(source_of, BITS)), tags.source),
+        _at(words.codes([source_of(held) for held in BITS]), tags.source),
         _at(words.codes(PARTS), tags.part),
         _at(_ends(touching, 0, words), which),
         _at(_ends(touching, -1, words), which),
