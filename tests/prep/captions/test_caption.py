@@ -15,6 +15,8 @@ from prep.dataset import Dataset
 from prep.edits import lines
 from prep.edits.edit import Wanted, edit
 from prep.edits.taken_back import take_back
+from prep.lint.evidence import gather
+from prep.lint.words import Words, words_alone
 from prep.probabilities import index_path, labels_path
 from prep.seals import Drop, drops_of, read_seal
 from schemas.errors import DatasetError
@@ -375,6 +377,17 @@ def test_edits_in_a_text_leave_its_sentence_alone(root: Path, sentence: str) -> 
     write_text(text, first.replace("azusa (x), hat", "hat, azusa (x)"))
     take_back(root, text, command="edit --from")
     assert captions(root)[C] == f"{SAID}, hat, azusa (x)"
+
+
+def test_lint_judges_tags_alone_but_counts_the_tokens_of_sentences(
+    root: Path, sentence: str
+) -> None:
+    captions(root, "caption.render.sentence=after")
+    evidence = gather(Dataset.open(root), Words(words_alone, "words", exact=False), 75)
+    held = {evidence.tags.names[code] for code in evidence.tags.tag.tolist()}
+    assert held == {"hat", "belt", "azusa_(x)", "solo"}
+    assert len(evidence.written) == len(evidence.tags) + 1
+    assert sentence in evidence.texts
 
 
 def test_a_sentence_that_was_changed_is_told(root: Path, sentence: str) -> None:
