@@ -22,6 +22,7 @@ from train.optimizer import make_optimizer
 from train.rehearsal import Cost, Rehearsal, cost
 from train.run_folder import RunFolder
 from train.setup import (
+    NO_PRIOR,
     batches_of,
     check_room,
     check_sample,
@@ -127,6 +128,8 @@ def plan(
     problems = [f"{paths[row]}: {reason}" for row, reason in sorted(left_out.items())]
     if recipe.latents.flip and (told := belied(data.table)):
         problems.append(told)
+    if recipe.loss.prior == "model" and not data.is_reg.any():
+        problems.append(NO_PRIOR)
     if empty:
         problems.append(f"{empty} captions are empty")
     if beyond := lost[str(recipe.caption.tokens)]:

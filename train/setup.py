@@ -35,6 +35,7 @@ from train.variants import belied
 
 SDXL_SKIP = 2  # clip_skip as SDXL was trained with
 SHOWN = 3  # examples in a message
+NO_PRIOR = 'loss.prior = "model" changes nothing: there are no regularization images'
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def setup(
             f"{folder.path} cannot go on: other images have a latent now than when it began"
             f" ({len(store.problems)} are left out); put them back, or name another folder in `out`"
         )
+    if recipe.loss.prior == "model" and not data.is_reg.any():
+        say(NO_PRIOR)
     if recipe.loss.mask == "alpha":
         _tell_masks(store.opacity()[np.unique(store.placement.image[batches.places])])
     steps, forwards = length(recipe, batches)
@@ -389,7 +392,7 @@ def _tell_masks(opacity: np.ndarray) -> None:
     if not some:
         say('loss.mask = "alpha" changes nothing: no image is transparent anywhere')
         return
-    none = f", {empty} of them everywhere: they teach nothing" if empty else ""
+    none = f", {empty} of them everywhere, so that nothing is learnt there" if empty else ""
     say(f"{some} of {len(opacity)} images are learnt in part, being transparent somewhere{none}")
 
 

@@ -64,6 +64,21 @@ def test_json_is_for_a_dry_run(
     assert capsys.readouterr().err == "train: --json prints a plan: give --dry-run with it\n"
 
 
+def test_what_changes_nothing_or_belies_tags_is_told(
+    dataset: Path, recipe: Make, write_manifest: Callable[..., None]
+) -> None:
+    rows = pq.read_table(dataset / "manifest.parquet").to_pylist()
+    rows[0]["tags"].append({"tag": "facing left", "category": "general", "part": "flex"})
+    write_manifest(dataset, [row | {"is_reg": False} for row in rows])
+    asked = recipe(latents={"flip": True}, loss={"prior": "model"})
+    told = plan(asked, dataset, device="cpu", measure=False)
+    assert told.problems == [
+        "latents.flip mirrors images whose tags say otherwise: facing left (on 1); drop these tags"
+        " from the captions, or set flip = false",
+        'loss.prior = "model" changes nothing: there are no regularization images',
+    ]
+
+
 @pytest.mark.parametrize("name", get_args(Shipped))
 def test_every_shipped_recipe_can_be_trained(
     name: Any, dataset: Path, model: Path, sdxl: Path, write_manifest: Callable[..., None]
