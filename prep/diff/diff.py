@@ -207,7 +207,7 @@ class _Comparison:
             return nothing(), held
         first, last = int(rows[0]), int(rows[-1]) + 1
         side = self.stored.rows(first, last)
-        place = self.place[first:last][side.image] - start
+        place = np.maximum(self.place[first:last][side.image] - start, -1)
         kept = (place >= 0) & np.append(self.remains[start:stop], False)[place]
         return replace(side, image=place).take(kept), held
 
