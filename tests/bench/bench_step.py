@@ -12,6 +12,7 @@ pairs of ours / theirs, with the quartiles, by the clock and by seconds of compu
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,6 +73,8 @@ def compared(ours: Step, theirs: Step, pairs: int) -> dict[str, Any]:
             clock, cpu = time.perf_counter(), time.process_time()
             step(number)
             taken[name].append((time.perf_counter() - clock, time.process_time() - cpu))
+        shown = ", ".join(f"{name} {times[-1][1]:.1f} s" for name, times in taken.items())
+        print(f"pair {number + 1} of {WARM + pairs}: {shown} of computing", file=sys.stderr)
     mine, others = (np.array(taken[name])[WARM:] for name in ("ours", "theirs"))
     quartiles = np.percentile(mine / others, [25, 50, 75], axis=0).round(3)
     return {
