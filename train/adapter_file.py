@@ -156,6 +156,8 @@ def _recipe_of(recipe: TrainRecipe) -> dict[str, Any]:
         "ss_noise_offset": loss.noise_offset or None,
         "ss_min_snr_gamma": loss.min_snr or None,
         "ss_resolution": f"({latents.resolutions[-1]}, {latents.resolutions[-1]})",
+        "ss_color_aug": latents.color,
+        "ss_flip_aug": latents.flip,
         "ss_enable_bucket": True,
         "ss_bucket_no_upscale": not latents.upscale,
         "ss_min_bucket_reso": latents.min,

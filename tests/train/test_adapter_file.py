@@ -67,7 +67,9 @@ def test_precision_is_that_of_the_file(tmp_path: Path, precision: str, dtype: to
 
 
 def test_metadata_tells_what_was_trained_on(dataset: Path, recipe: Make) -> None:
-    asked = recipe(steps={"total": 0, "epochs": 1}, save={"precision": "fp16"})
+    asked = recipe(
+        latents={"flip": True}, steps={"total": 0, "epochs": 1}, save={"precision": "fp16"}
+    )
     result = train(asked, dataset, device="cpu")
     with safe_open(result.adapter, "pt") as file:
         metadata = file.metadata()
@@ -85,6 +87,8 @@ def test_metadata_tells_what_was_trained_on(dataset: Path, recipe: Make) -> None
         "ss_network_dim": "4",
         "ss_network_alpha": "2.0",
         "ss_output_name": "first",
+        "ss_flip_aug": "True",
+        "ss_color_aug": "False",
         "ss_steps": str(result.steps),
         "ss_max_train_steps": str(result.steps),
         "ss_epoch": "1",
