@@ -323,18 +323,17 @@ def test_what_captions_need_is_asked_for(root: Path, capsys: pytest.CaptureFixtu
 
 
 def test_images_that_leave_between_others_are_passed_over_in_any_block(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prep.caption_sources.BLOCK", 2)
+    root = make([{"general": ["hat"]}] * 7, [{}] * 7)
+    made(root)
     groups = Dataset.open(root).table(GROUPS)
-    left = groups.filter(pc.not_equal(groups["md5"], D))
+    left = groups.filter(pc.not_equal(groups["md5"], f"{5:032x}"))
     GROUPS.write(Dataset.open(root).path_of(GROUPS), left)
-    result = found(root, "caption.rules=['source','aliases','drop','implied','render']")
-    assert result.coming == {("image left", "fetch"): 1}
-    groups = Dataset.open(root).table(GROUPS)
-    GROUPS.write(Dataset.open(root).path_of(GROUPS), groups.filter(pc.not_equal(groups["md5"], C)))
+    monkeypatch.setattr("prep.caption_sources.BLOCK", 2)
     result = found(root, "caption.trigger=azusa")
-    assert said(result) == [("trigger", "+", "azusa", 2, "caption.trigger")]
+    assert result.coming == {("image left", "fetch"): 1}
+    assert said(result) == [("trigger", "+", "azusa", 6, "caption.trigger")]
 
 
 def test_a_score_takes_images_out_and_lets_them_in_again(root: Path) -> None:
