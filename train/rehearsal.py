@@ -223,4 +223,6 @@ def _fill(network: nn.Module, device: torch.device, number: float | None = None)
         if is_at_home(module):
             for name, held in (("kept", module.kept), ("scale", module.scale)):
                 if isinstance(held, torch.Tensor):
-                    setattr(module, name, made(held, torch.device("cpu")))
+                    new = made(held, torch.device("cpu"))
+                    pinned = device.type == "cuda" and number is not None
+                    setattr(module, name, new.pin_memory() if pinned else new)
