@@ -167,8 +167,8 @@ def _of_dataset(values: Mapping[str, Any]) -> Settings:
             if held is not None and held.value != value:
                 notes.append(
                     f"{key} differs between datasets ({held.value}, {value}): the first one is"
-                    " taken; a set of its own takes another in prep.toml, a size of its own"
-                    " another training"
+                    " taken; a set of its own takes another in prep.toml, and several sizes of the"
+                    " same images are a list: latents.resolution = [512, 768]"
                 )
             else:
                 options[name] = Setting(value, f"{key} = {value}")
