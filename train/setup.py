@@ -307,7 +307,9 @@ def place(
         unet.enable_gradient_checkpointing()
         unet.train()
         for encoder in text_encoders:
-            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            # transformers 5 calls it by another name, and will drop the old one
+            old = encoder.gradient_checkpointing_enable
+            getattr(encoder, "activation_checkpointing_enable", old)({"use_reentrant": False})
             encoder.train()
 
 
