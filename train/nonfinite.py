@@ -20,6 +20,7 @@ from train.setup import Setup
 Losses = Callable[[Batch], torch.Tensor]  # of a batch's images, [n]
 
 NOWHERE = "in no layer: what the models compute is finite, so look at weights and [loss]"
+AGAIN = "in no layer: computed again, it was finite"
 SHOWN = 4  # images in a message
 
 T = TypeVar("T")
@@ -67,7 +68,9 @@ def loss_not_finite(
         if broken.any():
             places += batch.places[broken].tolist()
             layers.append(layer)
-    return NotFinite(step + 1, "loss", _images(ready, places), layers[0])
+    if not layers:  # a device need not compute the same twice
+        places = [place for batch in batches.values() for place in batch.places.tolist()]
+    return NotFinite(step + 1, "loss", _images(ready, places), layers[0] if layers else AGAIN)
 
 
 def gradient_not_finite(

@@ -18,7 +18,7 @@ from schemas.recipes.train import TrainRecipe
 from schemas.tables import MANIFEST
 from train import loop, train
 from train.captions import COUNTED
-from train.nonfinite import NOWHERE
+from train.nonfinite import AGAIN, NOWHERE
 from train.setup import Setup, setup
 from train.step import train_step
 
@@ -100,6 +100,21 @@ def test_latents_that_are_not_finite_are_no_layers_fault(
     assert str(train_step(run, 0, counts()).broken) == (
         f"the loss is not finite at step 1 (images: {path}; first in what goes into unet)"
     )
+
+
+def test_what_is_finite_when_computed_again_is_skipped_all_the_same(
+    dataset: Path, recipe: Make
+) -> None:
+    run = ready(recipe(), dataset)
+
+    def once(module: Any, _: Any, output: torch.Tensor) -> torch.Tensor:
+        handle.remove()
+        return output * float("nan")
+
+    handle = run.unet.conv_out.register_forward_hook(once)
+    broken = train_step(run, 0, counts()).broken
+    assert broken is not None
+    assert (broken.layer, len(broken.images)) == (AGAIN, len(run.batches[0].places))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
