@@ -13,6 +13,7 @@ from prep.captions.columns import Images, Tags
 from prep.captions.knowledge import Knowledge
 from prep.captions.render import Sentences, render
 from prep.captions.rules import Rule, rules_of
+from prep.captions.tokens import Cut
 from prep.dataset import Dataset
 from prep.diff.earlier import MadeBy
 from prep.edits import conflicts, journal
@@ -21,6 +22,7 @@ from prep.edits.operations import Standing, standing
 from prep.edits.places import places_of
 from prep.probabilities import warn_of_unknown
 from prep.seals import Drop, Seal
+from schemas.errors import DatasetError
 from schemas.files import fingerprint, sha256_of
 from schemas.progress import say
 from schemas.recipes.prep import CaptionsSection
@@ -50,12 +52,14 @@ def inputs(dataset: Dataset) -> str:
         merged,
         edits,
         site,
+        dataset.tokenizer.key if dataset.tokenizer else "",
     )
 
 
 def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
     """Make all captions anew from what is stored; no image is opened, nothing is inferred."""
     shaped_by = inputs(dataset)
+    check_tokens(dataset)
     with seals.timed(dataset.root, STAGE):
         making = Making.of(dataset, refit=refit)
         sources = making.sources
@@ -79,6 +83,16 @@ def caption(dataset: Dataset, *, refit: bool = False) -> Seal:
         )
 
 
+def check_tokens(dataset: Dataset) -> None:
+    """Raise DatasetError where tokens are to be counted and nothing tells how."""
+    most = dataset.recipe.caption.render.max_tokens
+    if most and dataset.tokenizer is None:
+        raise DatasetError(
+            f"caption.render.max_tokens = {most} counts as train.toml's model does, which is not on"
+            " this machine: put it there, or set max_tokens = 0; training cuts captions itself"
+        )
+
+
 @dataclass(frozen=True)
 class Now:
     """Where edits find their images: tags after select and collapse, and what comes behind."""
@@ -87,6 +101,7 @@ class Now:
     edited: Edited
     later: Mapping[str, Rule]
     sentences: Sentences
+    cut: Cut | None  # into tokens, where that is known
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,7 @@ class Making:
     rules: Mapping[str, Rule]
     standing: Standing
     fits: Fits
+    cut: Cut | None
 
     @classmethod
     def of(cls, dataset: Dataset, *, refit: bool = False) -> "Making":
@@ -119,7 +135,8 @@ class Making:
         held = standing(entries, places_of(dataset, images), len(images))
         names = sources.names.with_([*held.tagged.names, *spellings(recipe)])
         rules = rules_of(recipe, fits.fitted(images, recipe), knowledge)
-        return cls(recipe, replace(sources, names=names), rules, held, fits)
+        cut = dataset.tokenizer.cut if dataset.tokenizer else None
+        return cls(recipe, replace(sources, names=names), rules, held, fits, cut)
 
     def now(self, start: int, stop: int, watch: Watch = lambda rule, tags: None) -> Now:
         """Return where edits find the images from `start` to before `stop`, which begin at 0."""
@@ -134,7 +151,7 @@ class Making:
                 watch(name, tags)
         later = {name: self.rules[name] for name in names[place:] if name in self.rules}
         after = edited(tags, self.standing.part(start, stop), 1 << place)
-        return Now(images, after, later, self.sources.sentences(start, stop))
+        return Now(images, after, later, self.sources.sentences(start, stop), self.cut)
 
     def remaining(self, found: list[Conflicts]) -> Iterator[pa.Table]:
         """Yield the captions of the images that no edit excludes, block by block.
@@ -159,7 +176,7 @@ def captions_of(recipe: CaptionsSection, now: Now) -> pa.Table:
     """Return the table of captions, of excluded images too: the later rules, then text."""
     tags = after_rules(recipe, now)
     said = now.sentences
-    return render(tags, now.images, recipe.render, recipe.rules, spellings(recipe), said)
+    return render(tags, now.images, recipe.render, recipe.rules, spellings(recipe), said, now.cut)
 
 
 def after_rules(recipe: CaptionsSection, now: Now, watch: Watch = lambda rule, tags: None) -> Tags:

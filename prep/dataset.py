@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from prep.cache import Cache
+from prep.captions.tokens import Tokenizer
 from prep.query_of import with_queries
 from schemas import replaced, tables
 from schemas.errors import DatasetError
@@ -25,6 +26,7 @@ class Dataset:
 
     root: Path
     changes: tuple[str, ...] = ()  # `--set key=value`, over prep.toml
+    tokenizer: Tokenizer | None = None  # of the model to train, where captions are cut by it
 
     @classmethod
     def open(cls, root: Path | str = ".", changes: Sequence[str] = ()) -> "Dataset":

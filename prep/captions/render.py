@@ -21,6 +21,7 @@ from prep.captions.columns import (
     joined,
     made,
 )
+from prep.captions.tokens import Cut, within
 from schemas.recipes.prep import RenderSection
 from schemas.tables import CAPTION_TAG, CAPTIONS, PARTS
 from schemas.tags import SENTENCE, escaped, rendered
@@ -49,6 +50,7 @@ def render(
     rules: Sequence[str],
     spellings: Mapping[str, str] | None = None,
     sentences: Sentences = NO_SENTENCES,
+    cut: Cut | None = None,
 ) -> pa.Table:
     """Return one row per image.
 
@@ -56,9 +58,10 @@ def render(
     a sentence that is wanted has its place in each.
 
     `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
-    canonical form: a trigger such as `my_Char` reaches training as it was typed.
+    canonical form: a trigger such as `my_Char` reaches training as it was typed. `cut`: into
+    tokens, for `max_tokens`.
     """
-    tags, words = laid_out(tags, images, options, rules, spellings, sentences)
+    tags, words = laid_out(tags, images, options, rules, spellings, sentences, cut)
     columns = [
         *(column.take(pa.array(tags.tag)) for column in words),
         pa.array(KINDS).take(pa.array(tags.category)),
@@ -87,13 +90,17 @@ def laid_out(
     rules: Sequence[str],
     spellings: Mapping[str, str] | None = None,
     sentences: Sentences = NO_SENTENCES,
+    cut: Cut | None = None,
 ) -> tuple[Tags, Words]:
-    """Return the tags as text has them: sentences among them, part by part."""
+    """Return the tags as text has them: sentences among them, part by part, and not too many."""
     words = _words(Names.of(tags.names), tuple((spellings or {}).items()), options.escape)
     if options.sentence != "none" and len(sentences.image):
         tags, words = _with_sentences(tags, words, sentences, options, 1 << len(rules) - 1)
     part = np.where(tags.part < 0, _parts(tags, images, options), tags.part)
-    return replace(tags, part=part).sorted(part), words
+    tags = replace(tags, part=part).sorted(part)
+    if options.max_tokens and cut is not None:
+        tags = tags.where(within(tags, words[1], len(images), cut, options.max_tokens))
+    return tags, words
 
 
 @lru_cache(maxsize=1)  # blocks of images have the same names

@@ -242,9 +242,9 @@ def caption(
     """
     if diff:
         from prep.cli import diff as page
-        from prep.dataset import Dataset
+        from prep.cli.opened import opened
 
-        page.show(Dataset.open(dir, changes), refit=refit)
+        page.show(opened(dir, changes), refit=refit)
         return
 
     from prep.caption import caption
@@ -395,11 +395,11 @@ def latents(dir: Folder = HERE, *, changes: Changes = ()) -> None:
 def run(dir: Folder = HERE, *, changes: Changes = ()) -> None:
     """Do all that is wanted, in order, and nothing that is not."""
     from prep import chain
+    from prep.cli.opened import opened
     from prep.cli.steps import ALL
-    from prep.dataset import Dataset
     from schemas.progress import say
 
-    if not chain.run(Dataset.open(dir, changes), ALL):
+    if not chain.run(opened(dir, changes), ALL):
         say("nothing to do: all stages are up to date (`prep fetch` looks for new posts)")
 
 
@@ -414,10 +414,10 @@ def status(dir: Folder = HERE, *, json: Flag = False, changes: Changes = ()) -> 
     """
     from prep import chain
     from prep.cli import show
+    from prep.cli.opened import opened
     from prep.cli.steps import ALL
-    from prep.dataset import Dataset
 
-    stages = chain.status(Dataset.open(dir, changes), ALL)
+    stages = chain.status(opened(dir, changes), ALL)
     print(show.status_json(stages)) if json else show.status(stages)
 
 
@@ -520,10 +520,10 @@ def demo(
 
 def _one(name: str, folder: Path, changes: tuple[str, ...], work: object = None) -> None:
     from prep import chain
+    from prep.cli.opened import opened
     from prep.cli.steps import step
-    from prep.dataset import Dataset
 
-    chain.run_one(Dataset.open(folder, changes), step(name), work)  # type: ignore[arg-type]
+    chain.run_one(opened(folder, changes), step(name), work)  # type: ignore[arg-type]
 
 
 def main() -> int:

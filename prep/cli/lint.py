@@ -4,11 +4,10 @@ The tokenizer is that of the model to train, as train.toml names it, where it is
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from prep.cli.opened import tokenizer_of
 from prep.dataset import Dataset
 from prep.lint.evidence import Evidence
 from prep.lint.finding import Finding
@@ -21,7 +20,6 @@ from schemas.recipes.load import PREP_FILE, load_train
 
 FIRST = 3  # images that are named for each finding
 LONGEST = 225  # tokens that training reads where no train.toml says otherwise
-_ESCAPE = re.compile(r"\\([()\[\]{}\\])")  # prompts tell a tag's own brackets so from emphasis
 
 
 @dataclass(frozen=True)
@@ -62,24 +60,18 @@ def words_of(dataset: Dataset) -> tuple[Words, int]:
     Without train.toml, or where its model is not on this machine, words are told apart instead;
     `by` then says why.
     """
-    limit = LONGEST
     try:
-        recipe = load_train(dataset.train_file)
-        limit = recipe.caption.tokens
-        from train.model import find_model
-
-        tokenizer = find_model(recipe.model, dataset.root, download=False).tokenizer()
+        tokenizer, recipe = tokenizer_of(dataset)
     except KirokuError as error:
-        return Words(words_alone, str(error), exact=False), limit
-    return Words(lambda texts: _cut(tokenizer, texts), recipe.model.path, exact=True), limit
+        return Words(words_alone, str(error), exact=False), _limit(dataset)
+    return Words(tokenizer.cut, recipe.model.path, exact=True), recipe.caption.tokens
 
 
-def _cut(tokenizer: Any, texts: Sequence[str]) -> list[tuple[str, ...]]:
-    if not texts:
-        return []
-    plain = [_ESCAPE.sub(r"\1", text) for text in texts]
-    ids = tokenizer(plain, add_special_tokens=False, verbose=False).input_ids
-    return [tuple(tokenizer.convert_ids_to_tokens(one)) for one in ids]
+def _limit(dataset: Dataset) -> int:
+    try:
+        return load_train(dataset.train_file).caption.tokens
+    except KirokuError:
+        return LONGEST
 
 
 def _mend(

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prep.caption import Making, after_rules, collapsed, known, spellings
+from prep.caption import Making, after_rules, check_tokens, collapsed, known, spellings
 from prep.captions.columns import Bools, Ints, Tags
 from prep.captions.features import Counts as FeatureCounts
 from prep.captions.render import laid_out
@@ -101,6 +101,7 @@ class _Comparison:
     @classmethod
     def of(cls, dataset: Dataset, *, refit: bool) -> "_Comparison":
         """Read what is needed of both sides."""
+        check_tokens(dataset)
         making, words = Making.of(dataset, refit=refit), Words()
         images, remains = making.sources.images, conflicts.remains(making.standing)
         held = journal.read(dataset.root)
@@ -195,7 +196,9 @@ class _Comparison:
         written = after_rules(recipe, now, watch)
         steps.append(("edits", written))  # whole captions that persons wrote
         names, spelt = recipe.rules, spellings(recipe)
-        tags, texts = laid_out(written, now.images, recipe.render, names, spelt, now.sentences)
+        tags, texts = laid_out(
+            written, now.images, recipe.render, names, spelt, now.sentences, now.cut
+        )
         return side_of(tags, texts, names, self.reasons.words), steps
 
     def _before(self, start: int, stop: int) -> tuple[Side, Bools]:

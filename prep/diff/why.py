@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from prep.diff.changes import SAID_BY, Kind
 from schemas.recipes.change import Change, Key
@@ -57,13 +58,21 @@ class Why:
                 return "caption.render.escape"
             case "render" if category == SENTENCE:
                 return "caption.render.sentence"
-            case "render":
+            case "render" if tag in self._fixed:
                 return "caption.render.prefix, caption.render.suffix"
+            case "render":
+                return "caption.render.max_tokens"
             case "aliases" | "implied":
                 return f"the site's {'aliases' if rule == 'aliases' else 'implications'}"
             case "edits":
                 return ""
         return _line("caption", rule)
+
+    @cached_property
+    def _fixed(self) -> frozenset[str]:
+        """The words at both ends of captions, then and now."""
+        options = (self.before.render, self.now.render)
+        return frozenset(canonical(text) for one in options for text in (*one.prefix, *one.suffix))
 
     def _changed_under(self, *key: str) -> str:
         lines = (line for one, line in self.changed.items() if one[: len(key)] == key)

@@ -5,10 +5,10 @@ into smaller pieces; so there are never fewer tokens than words as they are cut 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-Cut = Callable[[Sequence[str]], list[tuple[str, ...]]]  # texts to their pieces
+from prep.captions.tokens import Cut
 
 _WORD = re.compile(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+")
 _SAYS_LITTLE = frozenset(

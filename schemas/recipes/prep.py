@@ -300,6 +300,8 @@ class RenderSection(Section):
     """words at the end of every caption"""
     sentence: Literal["none", "before", "after"] = "none"
     """beside an imported picture: left out, or behind the fixed head, or at the very end"""
+    max_tokens: Literal[0, 75, 150, 225] = 0
+    """tokens of train.toml's model beyond which tags are cut from the shuffled middle; 0: none"""
     escape: bool = False
     """write parentheses as \\( \\): as UIs read prompts, not as trainers read captions"""
 

@@ -1,7 +1,8 @@
 """`prep caption` over a folder whose tables were written by hand: whose tags, found features."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from prep.caption import caption
+from prep.caption import caption, inputs
 from prep.caption_fits import features_path
+from prep.captions.tokens import Tokenizer
 from prep.dataset import Dataset
 from prep.edits import lines
 from prep.edits.edit import Wanted, edit
@@ -457,3 +459,28 @@ def test_the_same_inputs_give_the_same_bytes(root: Path) -> None:
 def test_a_set_without_images_has_no_captions(tmp_path: Path) -> None:
     write_text(tmp_path / "prep.toml", RECIPE)
     assert captions(tmp_path, "caption.trigger=azusa") == {}
+
+
+def test_captions_have_at_most_so_many_tokens_of_the_model_to_train(root: Path) -> None:
+    changes = ("caption.source=booru", "caption.render.max_tokens=75", "caption.trigger=azusa")
+    many = [f"tag{n:02}" for n in range(40)]
+    dataset = Dataset.open(root, changes)
+    dataset.posts.append(rows(POSTS, {**POST, "id": 1, "score": 20, "general": many}))
+    dataset.posts.fold()
+    with pytest.raises(DatasetError) as error:
+        caption(dataset)
+    assert str(error.value) == (
+        "caption.render.max_tokens = 75 counts as train.toml's model does, which is not on this"
+        " machine: put it there, or set max_tokens = 0; training cuts captions itself"
+    )
+
+    def cut(texts: Sequence[str]) -> list[tuple[str, ...]]:
+        return [(text,) * (2 + text.endswith(",")) for text in texts]
+
+    known = replace(dataset, tokenizer=Tokenizer(cut, "three a tag"))
+    caption(known)
+    table = CAPTIONS.read(dataset.path_of(CAPTIONS)).to_pylist()
+    (first,) = [row["caption"] for row in table if row["md5"] == A]
+    assert first == ", ".join(["azusa", *many[:24]])  # 24 tags of 3, the last of 2
+    assert inputs(known) != inputs(dataset)
+    assert inputs(known) == read_seal(root, "caption").inputs  # type: ignore[union-attr]

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
+from prep.captions.tokens import Columns, lost
 from prep.cli.lint import words_of
 from prep.dataset import Dataset
-from prep.lint.length import LIMITS, Columns, lost
+from prep.lint.length import LIMITS
 from schemas.files import write_text
 from train.text import Tokens
 
