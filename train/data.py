@@ -51,11 +51,7 @@ class Data:
 
 def read_data(recipe: TrainRecipe, path: Path) -> Data:
     """Read the manifest of a recipe. Raises DatasetError, DataError when there is nothing in it."""
-    if not path.is_file():
-        raise DatasetError(
-            f"data {path} is missing: `prep manifest` writes it, or name another in the recipe"
-        )
-    table = MANIFEST.sorted(MANIFEST.read(path))
+    table = MANIFEST.sorted(read_manifest(path))
     if not table.num_rows:
         raise DatasetError(
             f"data {path} holds no image: look at `prep status` for what dropped them"
@@ -88,6 +84,15 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
         repeats=table.column("repeats").to_numpy().astype(np.int64),
         validation=validation,
     )
+
+
+def read_manifest(path: Path) -> pa.Table:
+    """Return the rows of a manifest. Raises DatasetError where it is missing, DataError."""
+    if not path.is_file():
+        raise DatasetError(
+            f"data {path} is missing: `prep manifest` writes it, or name another in the recipe"
+        )
+    return MANIFEST.read(path)
 
 
 def _check_captions(recipe: TrainRecipe, table: pa.Table, path: Path) -> None:

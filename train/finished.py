@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from schemas.errors import DatasetError, ModelError
 from schemas.recipes.load import load_train
 from schemas.recipes.train import TrainRecipe
@@ -15,10 +13,10 @@ from train.adapter_file import read_adapter
 from train.adapters.adapter import Adapter
 from train.device import find_device
 from train.model import find_model
-from train.precision import COMPUTE, autocast
+from train.precision import autocast
 from train.run_folder import RunFolder
 from train.sample import Painter
-from train.setup import load_tokens, networks, offload
+from train.setup import networks, offload, painter_of, to_compute
 
 
 class Checkpoint(NamedTuple):
@@ -94,14 +92,9 @@ def open_run(folder: Path, device: str = "auto", *, root: Path | None = None) ->
     model = find_model(recipe.model, start)
     unet, text_encoders, adapter = networks(recipe, model, run.merged())
     offload(recipe, target, unet, text_encoders, adapter)
-    for base in (unet, *text_encoders):
-        # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
-        torch.nn.Module.to(base, target, COMPUTE[recipe.steps.precision])
+    to_compute((unet, *text_encoders), target, recipe.steps.precision)
     adapter.to(target)
-    painter = Painter(
-        *(unet, text_encoders, load_tokens(model, text_encoders), model.vae()),
-        *(model.scheduler(), recipe.model.clip_skip, target, recipe.sample.sampler),
-    )
+    painter = painter_of(model, unet, text_encoders, recipe.sample.sampler, target)
     return OpenedRun(run, recipe, start, painter, kept, adapter)
 
 

@@ -19,7 +19,7 @@ from train.outputs import Log, save_adapter, save_exposures
 from train.precision import autocast
 from train.run_folder import State, logged_losses, save_state, write_result
 from train.sample import draw_grid
-from train.setup import After, Setup, setup
+from train.setup import ALONE, After, Setup, setup
 from train.step import train_step
 from train.stopping import stop_signals
 from train.unchanged import EARLY, tell_unchanged
@@ -49,7 +49,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
-    after: After | None = None,
+    after: After = ALONE,
 ) -> RunResult:
     """Train what `recipe` asks for; its paths start at `root`, the folder of the recipe.
 
@@ -61,7 +61,7 @@ def train(
     try:
         ready = setup(recipe, root, resume=resume, overwrite=overwrite, device=device, after=after)
         if ready.start is None:
-            ready.folder.begin(recipe, after.adapters if after else ())
+            ready.folder.begin(recipe, after.adapters)
         progress = fit(ready)
         return finish(ready, progress)
     except torch.OutOfMemoryError as error:

@@ -14,24 +14,9 @@ import torch
 
 from schemas.geometry import Placement, place
 from schemas.recipes.train import TrainRecipe
-from train.compiling import check_compile
-from train.data import Data, read_data
-from train.device import find_device
-from train.model import find_model
-from train.optimizer import make_optimizer
+from train.data import Data
 from train.rehearsal import Cost, Rehearsal, cost
-from train.run_folder import RunFolder
-from train.setup import (
-    NO_PRIOR,
-    batches_of,
-    check_room,
-    check_sample,
-    encodes_once,
-    go_on_from,
-    length,
-    load_tokens,
-    networks,
-)
+from train.setup import NO_PRIOR, batches_of, begin, encodes_once, length
 from train.text import CHUNK, Tokens
 from train.variants import belied
 
@@ -98,20 +83,9 @@ def plan(
 
     measure: take a few steps on the device, with weights of no meaning, to tell memory and hours.
     """
-    check_sample(recipe)
-    target = find_device(device)
-    check_compile(recipe, target)
-    folder = RunFolder((root / recipe.out).resolve())
-    folder.check(resume=resume, overwrite=overwrite)
-    data = read_data(recipe, root / recipe.data)
-    model = find_model(recipe.model, root)
-    unet, text_encoders, adapter = networks(recipe, model, weights=False)
-    if recipe.adapter.start and not resume:
-        go_on_from(recipe, root, adapter)
-    check_room(recipe, folder, adapter)
-    make_optimizer(recipe.optimizer, adapter.groups())
-    tokens = load_tokens(model, text_encoders)
-    model.vae_source.settings()
+    begun = begin(recipe, root, resume=resume, overwrite=overwrite, device=device, weights=False)
+    data, tokens, adapter = begun.data, begun.tokens, begun.adapter
+    begun.model.vae_source.settings()
     width, height = (data.table.column(side).to_numpy() for side in ("width", "height"))
     placement = place(width, height, recipe.latents)
     left_out = dict(placement.dropped) | _missing(data, (root / recipe.data).parent)
@@ -139,9 +113,11 @@ def plan(
     found = None
     if measure:
         once = encodes_once(recipe, data, adapter)
-        rehearsal = Rehearsal(recipe, target, unet, text_encoders, adapter, chunks, once)
+        rehearsal = Rehearsal(
+            recipe, begun.device, begun.unet, begun.text_encoders, adapter, chunks, once
+        )
         found = cost(rehearsal, counted, steps, forwards)
-        problems += _too_large(found, target)
+        problems += _too_large(found, begun.device)
     return Plan(
         images=_images(data, placement, shapes),
         buckets=[PlannedBucket(w, h, count) for (w, h), count in sorted(counted.items())],

@@ -58,19 +58,24 @@ def read_prompts(path: Path, names: Sequence[str], trigger: str) -> list[Prompt]
 
     Raises DatasetError when there is no such file, or it holds no prompt.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"--prompts {path} cannot be read as UTF-8 text: {error}") from None
     known, called = set(names), canonical(trigger)
     prompts = []
-    for line in filter(None, map(str.strip, lines)):
+    for line in lines_of(path):
         tags = split(line)
         asked = tuple(tag for tag in tags if tag in known and tag != called)
         prompts.append(Prompt(line, asked, trigger=bool(called) and called in tags))
     if not prompts:
         raise DatasetError(f"--prompts {path} holds no prompt: write one a line")
     return prompts
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a file of prompts that hold something. Raises DatasetError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"--prompts {path} cannot be read as UTF-8 text: {error}") from None
+    return [line for line in map(str.strip, lines) if line]
 
 
 def usable(truth: Bools, captioned: Bools) -> list[int]:

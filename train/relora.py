@@ -16,14 +16,13 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from schemas.errors import DatasetError, RecipeError
+from schemas.errors import RecipeError
 from schemas.files import write_json
 from schemas.progress import say
 from schemas.recipes.load import load_train
 from schemas.recipes.train import TrainRecipe
-from schemas.tables import MANIFEST
 from train.adapters.layer import key_of
-from train.run_folder import RunFolder, changed_keys
+from train.run_folder import RunFolder, changed_keys, refuse_changes
 
 JOINED = ("lora", "locon")  # kinds whose cycles are one adapter of their ranks' sum
 
@@ -139,12 +138,9 @@ def plan(
 
 def sets_of(recipe: TrainRecipe, root: Path) -> list[str]:
     """Return the names of the manifest's sets. Raises DatasetError where there is none."""
-    path = root / recipe.data
-    if not path.is_file():
-        raise DatasetError(
-            f"data {path} is missing: `prep manifest` writes it, or name another in the recipe"
-        )
-    return sorted(pc.unique(MANIFEST.read(path)["set"]).to_pylist())
+    from train.data import read_manifest
+
+    return sorted(pc.unique(read_manifest(root / recipe.data)["set"]).to_pylist())
 
 
 def _train(
@@ -285,11 +281,7 @@ def _check_folder(folder: RunFolder, recipe: TrainRecipe, *, resume: bool, overw
         folder.check(resume=resume, overwrite=overwrite)
         return
     before = load_train(folder.recipe).model_dump(mode="json", by_alias=True)
-    if changes := changed_keys(before, recipe.model_dump(mode="json", by_alias=True)):
-        raise RecipeError(
-            f"{folder.path} cannot go on with other inputs ({'; '.join(changes)}): put them back,"
-            " or name another folder in `out`"
-        )
+    refuse_changes(folder, changed_keys(before, recipe.model_dump(mode="json", by_alias=True)))
 
 
 def _result(cycle: Cycle, run: RunFolder) -> CycleResult:

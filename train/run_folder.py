@@ -210,6 +210,11 @@ def check_same(
         changes.append("the manifest has changed")
     if state.model != model:
         changes.append("the model's files have changed")
+    refuse_changes(folder, changes)
+
+
+def refuse_changes(folder: RunFolder, changes: Sequence[str]) -> None:
+    """Raise RecipeError, saying what changed since the folder was begun, if anything did."""
     if changes:
         raise RecipeError(
             f"{folder.path} cannot go on with other inputs ({'; '.join(changes)}): put them back,"

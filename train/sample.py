@@ -1,7 +1,8 @@
 """Pictures drawn at fixed seeds: denoising, decoding, and the labelled grid of them all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,18 @@ def at_once(size: tuple[int, int]) -> int:
     return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
 
 
+def draw_all(painter: Painter, section: SampleSection) -> Iterator[tuple[str, int, Image.Image]]:
+    """Yield every prompt at every seed with its picture, as many computed at once as fit."""
+    cells = list(product(section.prompts, section.seeds))
+    for start in range(0, len(cells), step := at_once(section.size)):
+        prompts, seeds = zip(*cells[start : start + step], strict=True)
+        batch = painter.draw_batch(
+            *(prompts, section.negative, seeds),
+            *(section.size, section.steps, section.guidance),
+        )
+        yield from zip(prompts, seeds, batch, strict=True)
+
+
 def draw_grid(
     painter: Painter,
     section: SampleSection,
@@ -161,20 +174,12 @@ def draw_grid(
     A row is a prompt, a column a seed. Each picture carries its settings as the common user
     interfaces write them. `drawn` is called after each picture.
     """
-    cells = [(prompt, seed) for prompt in section.prompts for seed in section.seeds]
     pictures: list[Image.Image] = []
-    for start in range(0, len(cells), step := at_once(section.size)):
-        prompts, seeds = zip(*cells[start : start + step], strict=True)
-        batch = painter.draw_batch(
-            *(prompts, section.negative, seeds),
-            *(section.size, section.steps, section.guidance),
-        )
-        for place, picture in enumerate(batch, start):
-            prompt, seed = cells[place]
-            name = f"{place // len(section.seeds) + 1:02}-seed{seed}.png"
-            write_png(folder / name, picture, parameters(prompt, seed, section, model))
-            drawn()
-        pictures += batch
+    for place, (prompt, seed, picture) in enumerate(draw_all(painter, section)):
+        name = f"{place // len(section.seeds) + 1:02}-seed{seed}.png"
+        write_png(folder / name, picture, parameters(prompt, seed, section, model))
+        drawn()
+        pictures.append(picture)
     wide = len(section.seeds)
     rows = [pictures[start : start + wide] for start in range(0, len(pictures), wide)]
     grid = folder.with_name(f"{folder.name}.png")

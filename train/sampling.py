@@ -1,6 +1,6 @@
 """Drawing with any model and any adapters: each prompt at each seed and strength, side by side."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -9,20 +9,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from schemas.errors import DatasetError, RecipeError, UsageError
+from schemas.errors import DatasetError, UsageError
 from schemas.progress import task
 from schemas.recipes.train import ModelSection, Precision, SampleSection
-from train.adapter_modules import Module, open_adapter
+from train.adapter_modules import open_adapter
 from train.adapters.layer import Base
 from train.blocks import TEXT, Architecture, block_of_name
 from train.device import find_device
 from train.merging.block_weights import block_weights
-from train.merging.match import ABSENT, Match, check_match
+from train.merging.match import check_found, find_modules
 from train.merging.sources import Source
 from train.model import Model, find_model
-from train.precision import COMPUTE, autocast
-from train.sample import Painter, at_once, lay_grid, parameters, write_png
-from train.setup import load_tokens
+from train.precision import autocast
+from train.prompts import lines_of
+from train.sample import Painter, draw_all, lay_grid, parameters, write_png
+from train.setup import load_text_encoders, painter_of, to_compute
 
 
 @dataclass(frozen=True)
@@ -52,22 +53,23 @@ def sample(asked: Asked, device: str = "auto") -> Path:
         raise DatasetError(f"{asked.out} holds pictures already: name another folder with --out")
     target = find_device(device, "drawing")
     model = find_model(asked.model, Path())
-    cells = list(product(section.prompts, section.seeds))
     columns: list[list[Image.Image]] = []
-    with task("sample", len(cells) * len(asked.strengths), "pictures") as advance:
+    labels = [f"{prompt} (seed {seed})" for prompt, seed in product(section.prompts, section.seeds)]
+    with task("sample", len(labels) * len(asked.strengths), "pictures") as advance:
         for strength in asked.strengths:
             adapters = [Source(s.path, s.strength * strength, s.blocks) for s in asked.adapters]
             painter = painter_with(model, adapters, section, asked.precision, target)
-            with autocast(target, asked.precision):
-                columns.append(_drawn(painter, cells, section, advance))
             told = " ".join(f"<lora:{s.path.stem}:{s.strength:g}>" for s in adapters)
-            for (prompt, seed), picture in zip(cells, columns[-1], strict=True):
-                number = section.prompts.index(prompt) + 1
-                end = f"-at{strength:g}" if len(asked.strengths) > 1 else ""
-                text = parameters(prompt, seed, section, asked.model, told)
-                write_png(asked.out / f"{number:02}-seed{seed}{end}.png", picture, text)
+            end = f"-at{strength:g}" if len(asked.strengths) > 1 else ""
+            columns.append([])
+            with autocast(target, asked.precision):
+                for place, (prompt, seed, picture) in enumerate(draw_all(painter, section)):
+                    number = place // len(section.seeds) + 1
+                    text = parameters(prompt, seed, section, asked.model, told)
+                    write_png(asked.out / f"{number:02}-seed{seed}{end}.png", picture, text)
+                    columns[-1].append(picture)
+                    advance()
     rows = [list(row) for row in zip(*columns, strict=True)]
-    labels = [f"{prompt} (seed {seed})" for prompt, seed in cells]
     titles = [f"strength {strength:g}" for strength in asked.strengths]
     title = " + ".join([Path(asked.model.path).stem, *(s.path.stem for s in asked.adapters)])
     write_png(grid, lay_grid(rows, labels, titles, title), title)
@@ -76,11 +78,7 @@ def sample(asked: Asked, device: str = "auto") -> Path:
 
 def read_prompts(path: Path) -> list[str]:
     """Return the prompts of a file, a line each; lines that begin with # are none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"--prompts {path} cannot be read as UTF-8 text: {error}") from None
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return [line for line in lines_of(path) if not line.startswith("#")]
 
 
 def painter_with(
@@ -91,20 +89,11 @@ def painter_with(
     device: torch.device,
 ) -> Painter:
     """Return the parts that draw, with the adapters' changes added to their weights in fp32."""
-    unet, text_encoders = model.unet(), model.text_encoders()
-    layers = text_encoders[0].config.num_hidden_layers
-    if model.section.clip_skip > layers:
-        raise RecipeError(
-            f"model.clip_skip is {model.section.clip_skip}, but the text encoder has only {layers}"
-            " layers"
-        )
+    text_encoders = load_text_encoders(model)
+    unet = model.unet()
     add_adapters(adapters, model.architecture, unet, text_encoders)
-    for base in (unet, *text_encoders):
-        torch.nn.Module.to(base, device, COMPUTE[precision])
-    return Painter(
-        *(unet, text_encoders, load_tokens(model, text_encoders), model.vae()),
-        *(model.scheduler(), model.section.clip_skip, device, section.sampler),
-    )
+    to_compute((unet, *text_encoders), device, precision)
+    return painter_of(model, unet, text_encoders, section.sampler, device)
 
 
 @torch.no_grad()
@@ -117,12 +106,14 @@ def add_adapters(
     what has no place in the models, UsageError for blocks that are unknown.
     """
     named = modules_by_name(architecture, unet, text_encoders)
+    shapes = {name: tuple(module.weight.shape) for name, module in named.items()}
     sums: dict[str, torch.Tensor] = {}
     for source in adapters:
         file = open_adapter(source.path, architecture)
         factors = block_weights(source.blocks, architecture)
-        check_match(_match(source, file.modules, named), allow_unmatched=False)
-        for module in file.modules:
+        matched, unmatched = find_modules(file, shapes)
+        check_found(source.path.name, len(matched), unmatched, "`train merge --dry-run` lists them")
+        for module in matched.values():
             factor = source.strength * factors[block_of_name(module.name) or TEXT]
             if factor:
                 weight = named[module.name].weight
@@ -147,37 +138,3 @@ def modules_by_name(
             if isinstance(module, kinds):
                 found[architecture.text_name(number, path)] = module
     return found
-
-
-def _match(source: Source, modules: Sequence[Module], named: Mapping[str, Base]) -> Match:
-    unmatched = {
-        module.written: "of a kind not known here" if not module.kind else ABSENT
-        for module in modules
-        if not module.kind or module.name not in named
-    }
-    return Match(
-        source.path.name, {}, source.strength, {}, len(modules) - len(unmatched), unmatched
-    )
-
-
-def _drawn(
-    painter: Painter,
-    cells: Sequence[tuple[str, int]],
-    section: SampleSection,
-    advance: Callable[[], object],
-) -> list[Image.Image]:
-    found: list[Image.Image] = []
-    for part in _batches(cells, at_once(section.size)):
-        prompts, seeds = zip(*part, strict=True)
-        found += painter.draw_batch(
-            *(prompts, section.negative, seeds),
-            *(section.size, section.steps, section.guidance),
-        )
-        for _ in part:
-            advance()
-    return found
-
-
-def _batches(cells: Sequence[tuple[str, int]], size: int) -> Iterator[Sequence[tuple[str, int]]]:
-    for start in range(0, len(cells), size):
-        yield cells[start : start + size]

@@ -11,13 +11,14 @@ import torch
 
 from schemas.errors import DataError, ModelError, RecipeError
 from schemas.progress import say
-from schemas.recipes.train import TrainRecipe
+from schemas.recipes.train import Precision, Sampler, TrainRecipe
 from train import latents, text_cache
 from train.adapter_file import read_adapter
 from train.adapters.adapter import Adapter, attach_adapter
 from train.attention import kernels
 from train.averaging import Average
 from train.batches import Batches
+from train.checkpoint_file import SafetensorsFile
 from train.compiling import check_compile, compile_blocks
 from train.conditioning import true_sizes
 from train.data import Data, read_data
@@ -45,6 +46,9 @@ class After:
     adapters: Sequence[Path] = ()  # merged into the model, in this order, before anything else
     moments: Mapping[int, Any] = field(default_factory=dict)  # the optimizer's state, by weight
     course: Callable[[int], float] | None = None  # of the rate by step, instead of the recipe's
+
+
+ALONE = After()  # nothing went before
 
 
 @dataclass(frozen=True)
@@ -108,27 +112,19 @@ def setup(
     resume: bool,
     overwrite: bool,
     device: str,
-    after: After | None = None,
+    after: After = ALONE,
 ) -> Setup:
     """Load and check everything; paths in the recipe start at `root`. No run folder is made yet.
 
     What is quick to find wrong is looked at first, the latents last. Raises RecipeError,
     DatasetError, DataError, ModelError or DeviceError.
     """
-    check_sample(recipe)
-    after = after or After()
-    target = find_device(device)
-    check_compile(recipe, target)
-    folder = RunFolder((root / recipe.out).resolve())
-    folder.check(resume=resume, overwrite=overwrite)
-    data = read_data(recipe, root / recipe.data)
-    model = find_model(recipe.model, root)
-    unet, text_encoders, adapter = networks(recipe, model, after.adapters)
-    if recipe.adapter.start and not resume:
-        go_on_from(recipe, root, adapter)
-    check_room(recipe, folder, adapter)
-    optimizer = make_optimizer(recipe.optimizer, adapter.groups())
-    tokens = load_tokens(model, text_encoders)
+    begun = begin(
+        recipe, root, resume=resume, overwrite=overwrite, device=device, merged=after.adapters
+    )
+    target, folder, data, model = begun.device, begun.folder, begun.data, begun.model
+    unet, text_encoders, adapter = begun.unet, begun.text_encoders, begun.adapter
+    optimizer, tokens = begun.optimizer, begun.tokens
     _tell_cut_prompts(recipe, tokens)
     if recipe.latents.flip and (told := belied(data.table)):
         say(told)
@@ -203,6 +199,51 @@ def setup(
     )
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What is loaded and checked before any latent is looked at."""
+
+    device: torch.device
+    folder: RunFolder
+    data: Data
+    model: Model
+    unet: Any
+    text_encoders: tuple[Any, ...]
+    adapter: Adapter
+    optimizer: torch.optim.Optimizer
+    tokens: Tokens
+
+
+def begin(
+    recipe: TrainRecipe,
+    root: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    device: str,
+    merged: Sequence[Path] = (),
+    weights: bool = True,
+) -> Begun:
+    """Load and check what training and its plan begin with, what is quick to find wrong first.
+
+    merged, weights: as `networks` takes them.
+    """
+    check_sample(recipe)
+    target = find_device(device)
+    check_compile(recipe, target)
+    folder = RunFolder((root / recipe.out).resolve())
+    folder.check(resume=resume, overwrite=overwrite)
+    data = read_data(recipe, root / recipe.data)
+    model = find_model(recipe.model, root)
+    unet, text_encoders, adapter = networks(recipe, model, merged, weights=weights)
+    if recipe.adapter.start and not resume:
+        go_on_from(recipe, root, adapter)
+    check_room(recipe, folder, adapter)
+    optimizer = make_optimizer(recipe.optimizer, adapter.groups())
+    tokens = load_tokens(model, text_encoders)
+    return Begun(target, folder, data, model, unet, text_encoders, adapter, optimizer, tokens)
+
+
 def networks(
     recipe: TrainRecipe, model: Model, merged: Sequence[Path] = (), *, weights: bool = True
 ) -> tuple[Any, tuple[Any, ...], Adapter]:
@@ -211,18 +252,7 @@ def networks(
     merged: adapters of the recipe's kind that are added to the weights first, in fp32. Without
     weights all lie on the meta device, and little is read.
     """
-    skip = recipe.model.clip_skip
-    if model.kind == "sdxl" and skip != SDXL_SKIP:
-        raise RecipeError(
-            f"model.clip_skip is {skip}, but SDXL models are trained on their encoders' last layer"
-            f" but one: leave clip_skip at {SDXL_SKIP}"
-        )
-    text_encoders = model.text_encoders(weights=weights)
-    layers = text_encoders[0].config.num_hidden_layers
-    if skip > layers:
-        raise RecipeError(
-            f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
-        )
+    text_encoders = load_text_encoders(model, weights=weights)
     if names := recipe.model.offload:
         model.architecture.parse(names, conv=True, where=f'model.offload = "{names}"')
     unet = model.unet(weights=weights)
@@ -239,6 +269,33 @@ def networks(
     return unet, text_encoders, adapter if weights else adapter.to("meta")
 
 
+def load_text_encoders(model: Model, *, weights: bool = True) -> tuple[Any, ...]:
+    """Return the text encoders. Raises RecipeError where they have no layer such as clip_skip's."""
+    skip = model.section.clip_skip
+    if model.kind == "sdxl" and skip != SDXL_SKIP:
+        raise RecipeError(
+            f"model.clip_skip is {skip}, but SDXL models are trained on their encoders' last layer"
+            f" but one: leave clip_skip at {SDXL_SKIP}"
+        )
+    text_encoders = model.text_encoders(weights=weights)
+    layers = text_encoders[0].config.num_hidden_layers
+    if skip > layers:
+        raise RecipeError(
+            f"model.clip_skip is {skip}, but the text encoder has only {layers} layers"
+        )
+    return text_encoders
+
+
+def painter_of(
+    model: Model, unet: Any, text_encoders: Sequence[Any], sampler: Sampler, device: torch.device
+) -> Painter:
+    """Return the parts that draw, with networks that lie on `device`."""
+    return Painter(
+        *(unet, text_encoders, load_tokens(model, text_encoders), model.vae()),
+        *(model.scheduler(), model.section.clip_skip, device, sampler),
+    )
+
+
 def check_room(recipe: TrainRecipe, folder: RunFolder, adapter: Adapter) -> None:
     """Raise DiskError where the disk cannot hold the run's states."""
     weights = sum(weight.numel() for weight in adapter.parameters())
@@ -249,7 +306,8 @@ def _hash_with(model_sha256: str, merged: Sequence[Path]) -> str:
     """The hash of the model with these adapters in it, by the bytes of their tensors."""
     if not merged:
         return model_sha256
-    parts = [read_adapter(path)[1].get("sshs_model_hash", "") for path in merged]
+    files = [SafetensorsFile(path, f"adapter {path}") for path in merged]
+    parts = [file.metadata.get("sshs_model_hash", "") for file in files]
     return hashlib.sha256(" ".join([model_sha256, *parts]).encode()).hexdigest()
 
 
@@ -290,6 +348,13 @@ def offload(
             keep_at_home(layer, device, COMPUTE[recipe.steps.precision])
 
 
+def to_compute(bases: Sequence[Any], device: torch.device, precision: Precision) -> None:
+    """Move frozen networks to the device in the precision of computing."""
+    for base in bases:
+        # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
+        torch.nn.Module.to(base, device, COMPUTE[precision])
+
+
 def place(
     recipe: TrainRecipe,
     device: torch.device,
@@ -298,9 +363,7 @@ def place(
     adapter: Adapter,
 ) -> None:
     """Move the models to the device in the precision of computing, the adapter in fp32."""
-    for base in (unet, *text_encoders):
-        # torch's own `to`: diffusers' warns of an empty list of modules to be kept in fp32
-        torch.nn.Module.to(base, device, COMPUTE[recipe.steps.precision])
+    to_compute((unet, *text_encoders), device, recipe.steps.precision)
     adapter.to(device)
     if recipe.steps.checkpointing:
         # both libraries compute a forward pass again only in training mode

@@ -1,13 +1,14 @@
 """The command `train`. Imports what it runs only when it runs: `--help` loads no torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.command import run, version
 from train.cli import inspecting, merging, sampling
+from train.cli.words import Changes, Device, Flag
 
 app = App(
     name="train",
@@ -22,14 +23,12 @@ def train(
     recipe: Path = Path("train.toml"),
     /,
     *,
-    resume: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    overwrite: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    changes: Annotated[
-        tuple[str, ...], Parameter(name="--set", negative=(), show_default=False)
-    ] = (),
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    changes: Changes = (),
+    device: Device = "auto",
+    dry_run: Flag = False,
+    json: Flag = False,
 ) -> None:
     """Train the adapter that a recipe describes.
 
@@ -91,13 +90,11 @@ def relora(
     recipe: Path = Path("train.toml"),
     /,
     *,
-    resume: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    overwrite: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
-    changes: Annotated[
-        tuple[str, ...], Parameter(name="--set", negative=(), show_default=False)
-    ] = (),
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    dry_run: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    changes: Changes = (),
+    device: Device = "auto",
+    dry_run: Flag = False,
 ) -> None:
     """Train in cycles, each adapter merged into the model before the next: [relora] of the recipe.
 
@@ -147,14 +144,14 @@ def evaluate(
     prompts: Path | None = None,
     tagger: Annotated[str, Parameter(show_default=False)] = "",
     signature: Annotated[str, Parameter(show_default=False)] = "",
-    checkpoints: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    checkpoints: Flag = False,
     size: Annotated[tuple[PositiveInt, PositiveInt] | None, Parameter(negative=())] = None,
     steps: PositiveInt | None = None,
     guidance: NonNegativeFloat | None = None,
     seed: NonNegativeInt = 1,
     data: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    device: Device = "auto",
+    json: Flag = False,
 ) -> None:
     """Draw with a run's base model and adapter, and let the dataset's tagger read what is drawn.
 
@@ -221,7 +218,7 @@ def convert(
     source: Annotated[Path | None, Parameter(show_default=False)] = None,
     /,
     *,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Flag = False,
 ) -> None:
     """Turn a training with sd-scripts into a recipe: train convert FILE > train.toml
 

@@ -1,16 +1,15 @@
 """The command `train inspect`. Imports what it runs only when it runs."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from train.cli.words import Flag
 
 
 def inspect(
     file: Path,
     /,
     *,
-    json: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    json: Flag = False,
 ) -> None:
     """Show what an adapter file holds: kind, ranks, blocks and how much each changes, tags.
 

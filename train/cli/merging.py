@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-Flag = Annotated[bool, Parameter(negative=(), show_default=False)]
+from train.cli.words import Flag
 
 
 def merge(

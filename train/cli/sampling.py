@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-Words = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+from train.cli.words import Device, Words
 
 
 def sample(
@@ -29,7 +29,7 @@ def sample(
     prediction: Literal["epsilon", "v"] = "epsilon",
     precision: Literal["fp32", "fp16", "bf16"] = "fp32",
     out: Path = Path("sample"),
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Draw with a model and adapters: every prompt at every seed and strength, and a grid of them.
 

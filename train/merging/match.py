@@ -39,14 +39,7 @@ def match_adapter(base: Checkpoint, source: Source) -> tuple[AdapterInUse, Match
     """Find the modules of an adapter in the base. Raises ModelError, UsageError."""
     adapter = open_adapter(source.path, base.architecture)
     factors = _factors(source, base)
-    shapes = base.shapes()
-    matched: dict[str, Module] = {}
-    unmatched: dict[str, str] = {}
-    for module in adapter.modules:
-        if reason := _reason(adapter, module, shapes.get(module.name)):
-            unmatched[module.written] = reason
-        else:
-            matched[module.name] = module
+    matched, unmatched = find_modules(adapter, base.shapes())
     told = Match(
         source.path.name,
         dict(Counter(module.kind for module in matched.values())),
@@ -56,6 +49,23 @@ def match_adapter(base: Checkpoint, source: Source) -> tuple[AdapterInUse, Match
         unmatched,
     )
     return AdapterInUse(adapter, factors, matched), told
+
+
+def find_modules(
+    adapter: AdapterFile, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Module], dict[str, str]]:
+    """Return an adapter's modules that weights of these shapes have, by name, and why not others.
+
+    shapes: by the modules' names; the reasons: by the names that the file has.
+    """
+    matched: dict[str, Module] = {}
+    unmatched: dict[str, str] = {}
+    for module in adapter.modules:
+        if reason := _reason(adapter, module, shapes.get(module.name)):
+            unmatched[module.written] = reason
+        else:
+            matched[module.name] = module
+    return matched, unmatched
 
 
 def match_checkpoint(
@@ -93,19 +103,26 @@ def match_checkpoint(
 
 def check_match(match: Match, allow_unmatched: bool) -> None:
     """Raise ModelError unless everything was found, or enough where the rest may be left out."""
-    if not match.unmatched:
+    if allow_unmatched and match.matched:
         return
-    name, reason = next(iter(match.unmatched.items()))
-    if not match.matched:
+    remedy = "--dry-run lists them, --allow-unmatched leaves them out"
+    check_found(match.name, match.matched, match.unmatched, remedy)
+
+
+def check_found(name: str, matched: int, unmatched: Mapping[str, str], remedy: str) -> None:
+    """Raise ModelError, with what can be done, unless everything of the file `name` was found."""
+    if not unmatched:
+        return
+    module, reason = next(iter(unmatched.items()))
+    if not matched:
         raise ModelError(
-            f"nothing of {match.name} is found in the checkpoint ({name}: {reason}): it was made"
+            f"nothing of {name} is found in the checkpoint ({module}: {reason}): it was made"
             " for another kind of model"
         )
-    if not allow_unmatched:
-        raise ModelError(
-            f"{len(match.unmatched)} of {match.found} modules of {match.name} are not found"
-            f" ({name}: {reason}): --dry-run lists them, --allow-unmatched leaves them out"
-        )
+    raise ModelError(
+        f"{len(unmatched)} of {matched + len(unmatched)} modules of {name} are not found"
+        f" ({module}: {reason}): {remedy}"
+    )
 
 
 def _factors(source: Source, base: Checkpoint) -> dict[str, float]:
