@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from schemas.command import run
+from schemas.errors import ModelError
 from schemas.recipes.train import AdapterSection, ModelSection, SampleSection, TrainRecipe
 from train import samplers
 from train.adapter_file import write_adapter
@@ -75,6 +77,21 @@ def test_blocks_that_are_left_out_are_as_they_were(found: Model, tmp_path: Path)
     assert all(
         torch.equal(weight, text[name])
         for name, weight in painter.text_encoders[0].state_dict().items()
+    )
+
+
+def test_an_adapter_of_another_model_is_refused(found: Model, tmp_path: Path) -> None:
+    path = made_adapter(found, tmp_path / "a.safetensors", AdapterSection(dim=2, alpha=2), 1)
+    tensors = load_file(path)
+    name = next(iter(sorted(tensors))).partition(".")[0]
+    tensors[f"{name}.lora_down.weight"] = torch.zeros(2, 7)
+    write_adapter(path, tensors, {}, "fp32")
+    modules = len({key.partition(".")[0] for key in tensors})
+    with pytest.raises(ModelError) as error:
+        painter_with(found, [Source(path)], SampleSection(), "fp32", CPU)
+    assert str(error.value) == (
+        f"1 of {modules} modules of a.safetensors are not found ({name}: of another shape in the"
+        " checkpoint): `train merge --dry-run` lists them"
     )
 
 
