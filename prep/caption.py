@@ -11,7 +11,7 @@ from prep.caption_fits import Fits
 from prep.caption_sources import Sources
 from prep.captions.columns import Images, Tags
 from prep.captions.knowledge import Knowledge
-from prep.captions.render import Sentences, render
+from prep.captions.render import Sentences, Words, laid_out, render
 from prep.captions.rules import Rule, rules_of
 from prep.captions.tokens import Cut
 from prep.dataset import Dataset
@@ -174,9 +174,16 @@ def up_to_edits(dataset: Dataset) -> Now:
 
 def captions_of(recipe: CaptionsSection, now: Now) -> pa.Table:
     """Return the table of captions, of excluded images too: the later rules, then text."""
-    tags = after_rules(recipe, now)
-    said = now.sentences
-    return render(tags, now.images, recipe.render, recipe.rules, spellings(recipe), said, now.cut)
+    tags, words = as_text(recipe, now, after_rules(recipe, now))
+    return render(tags, words, now.images, recipe.rules)
+
+
+def as_text(recipe: CaptionsSection, now: Now, tags: Tags) -> tuple[Tags, Words]:
+    """Return what `after_rules` leaves as captions have it, and each tag's text."""
+    return laid_out(
+        *(tags, now.images, recipe.render, recipe.rules),
+        *(spellings(recipe), now.sentences, now.cut),
+    )
 
 
 def after_rules(recipe: CaptionsSection, now: Now, watch: Watch = lambda rule, tags: None) -> Tags:

@@ -43,25 +43,11 @@ class Sentences:
 NO_SENTENCES = Sentences(np.zeros(0, np.int64), pa.array([], pa.string()))
 
 
-def render(
-    tags: Tags,
-    images: Images,
-    options: RenderSection,
-    rules: Sequence[str],
-    spellings: Mapping[str, str] | None = None,
-    sentences: Sentences = NO_SENTENCES,
-    cut: Cut | None = None,
-) -> pa.Table:
-    """Return one row per image.
+def render(tags: Tags, words: Words, images: Images, rules: Sequence[str]) -> pa.Table:
+    """Return one row per image, of tags and words as `laid_out` gives them.
 
-    The fixed head stands first and the fixed tail last; regularization images have neither, but
-    a sentence that is wanted has its place in each.
-
-    `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
-    canonical form: a trigger such as `my_Char` reaches training as it was typed. `cut`: into
-    tokens, for `max_tokens`.
+    `rules`: names by bit.
     """
-    tags, words = laid_out(tags, images, options, rules, spellings, sentences, cut)
     columns = [
         *(column.take(pa.array(tags.tag)) for column in words),
         pa.array(KINDS).take(pa.array(tags.category)),
@@ -92,7 +78,15 @@ def laid_out(
     sentences: Sentences = NO_SENTENCES,
     cut: Cut | None = None,
 ) -> tuple[Tags, Words]:
-    """Return the tags as text has them: sentences among them, part by part, and not too many."""
+    """Return the tags as text has them: sentences among them, part by part, and not too many.
+
+    The fixed head stands first and the fixed tail last; regularization images have neither, but
+    a sentence that is wanted has its place in each.
+
+    `rules`: names by bit. `spellings`: how the person wrote a tag that a rule adds, by its
+    canonical form: a trigger such as `my_Char` reaches training as it was typed. `cut`: into
+    tokens, for `max_tokens`.
+    """
     words = _words(Names.of(tags.names), tuple((spellings or {}).items()), options.escape)
     if options.sentence != "none" and len(sentences.image):
         tags, words = _with_sentences(tags, words, sentences, options, 1 << len(rules) - 1)

@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prep.caption import Making, after_rules, check_tokens, collapsed, known, spellings
+from prep.caption import Making, after_rules, as_text, check_tokens, collapsed, known
 from prep.captions.columns import Bools, Ints, Tags
 from prep.captions.features import Counts as FeatureCounts
-from prep.captions.render import laid_out
 from prep.captions.rules import Collapse, Fitted, rules_of
 from prep.dataset import Dataset
 from prep.diff.coming import coming
@@ -195,11 +194,8 @@ class _Comparison:
             self.features.add(steps[0][1], now.images)
         written = after_rules(recipe, now, watch)
         steps.append(("edits", written))  # whole captions that persons wrote
-        names, spelt = recipe.rules, spellings(recipe)
-        tags, texts = laid_out(
-            written, now.images, recipe.render, names, spelt, now.sentences, now.cut
-        )
-        return side_of(tags, texts, names, self.reasons.words), steps
+        tags, texts = as_text(recipe, now, written)
+        return side_of(tags, texts, recipe.rules, self.reasons.words), steps
 
     def _before(self, start: int, stop: int) -> tuple[Side, Bools]:
         """The captions of a block as they stand, and which of its images have one."""

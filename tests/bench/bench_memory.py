@@ -4,11 +4,15 @@ Run by hand: python tests/bench/bench_memory.py. Nothing is computed: tensors ha
 torch makes them on the CPU, whose autocast and kernels are not all those of a card.
 """
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
+
+from real_models import sd15, sdxl
 
 from schemas.recipes.train import TrainRecipe
 from train.adapters.adapter import attach_adapter
@@ -28,44 +32,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "storage": "fp8",
     },
 }
-
-
-def sd15() -> tuple[Any, tuple[Any, ...]]:
-    """SD1.5 as its published config.json files describe it, without weights."""
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    return unet, (CLIPTextModel(text),)
-
-
-def sdxl() -> tuple[Any, tuple[Any, ...]]:
-    """SDXL base 1.0, the same."""
-    first = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
-    second = CLIPTextConfig(
-        hidden_size=1280,
-        intermediate_size=5120,
-        num_hidden_layers=32,
-        num_attention_heads=20,
-        projection_dim=1280,
-        hidden_act="gelu",
-    )
-    unet = UNet2DConditionModel(
-        sample_size=128,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(320, 640, 1280),
-        cross_attention_dim=2048,
-        attention_head_dim=(5, 10, 20),
-        transformer_layers_per_block=(1, 2, 10),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816,
-    )
-    return unet, (CLIPTextModel(first), CLIPTextModelWithProjection(second))
 
 
 def counted(kind: str, side: int, batch: int, settings: dict[str, Any]) -> Memory:

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 
+from real_models import sd15, sdxl
 from single_file_layout import layout
 
 from schemas.recipes.train import AdapterSection, ModelKind
@@ -84,7 +83,8 @@ def main() -> None:
 
 def write(base: Path, adapter: Path, kind: ModelKind, of_kind: str, rank: int) -> int:
     """Write a checkpoint and an adapter of random numbers; return the largest tensor's bytes."""
-    unet, texts = networks(kind)
+    with torch.device("meta"):
+        unet, texts = sd15() if kind == "sd15" else sdxl()
     section: dict[str, Any] = {"kind": of_kind, "dim": rank, "alpha": rank / 2}
     if of_kind != "lora":
         section["conv_dim"] = rank
@@ -98,39 +98,6 @@ def write(base: Path, adapter: Path, kind: ModelKind, of_kind: str, rank: int) -
         for entry in entries:
             put(torch.randn(entry.shape, dtype=torch.float16) * 0.02)
     return max(entry.size for entry in entries)
-
-
-def networks(kind: ModelKind) -> tuple[Any, list[Any]]:
-    """U-Net and text encoders as the published config.json files describe them, weightless."""
-    first = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
-    with torch.device("meta"):
-        if kind == "sd15":
-            unet = UNet2DConditionModel(
-                cross_attention_dim=768, block_out_channels=(320, 640, 1280, 1280)
-            )
-            return unet, [CLIPTextModel(first)]
-        second = CLIPTextConfig(
-            hidden_size=1280,
-            intermediate_size=5120,
-            num_hidden_layers=32,
-            num_attention_heads=20,
-            projection_dim=1280,
-        )
-        unet = UNet2DConditionModel(
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(320, 640, 1280),
-            cross_attention_dim=2048,
-            attention_head_dim=(5, 10, 20),
-            transformer_layers_per_block=(1, 2, 10),
-            use_linear_projection=True,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-        )
-        return unet, [CLIPTextModel(first), CLIPTextModelWithProjection(second)]
 
 
 if __name__ == "__main__":

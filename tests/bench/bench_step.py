@@ -25,6 +25,10 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
+
+from real_models import sd15
+
 from schemas.files import md5_of
 from schemas.recipes.train import TrainRecipe
 from schemas.tables import MANIFEST
@@ -134,24 +138,8 @@ def prepared(folder: Path, side: int) -> Setup:
 
 def real_size(vocabulary: int) -> tuple[Any, Any]:
     """SD1.5's U-Net and text encoder with random weights, fp32, frozen."""
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    text = CLIPTextConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_attention_heads=12,
-        projection_dim=768,
-        bos_token_id=vocabulary - 2,
-        eos_token_id=vocabulary - 1,
-    )
-    unet = UNet2DConditionModel(
-        sample_size=32,
-        cross_attention_dim=768,
-        attention_head_dim=8,
-        block_out_channels=(320, 640, 1280, 1280),
-    )
-    return unet.requires_grad_(False), CLIPTextModel(text).requires_grad_(False)
+    unet, (text,) = sd15(bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1)
+    return unet.requires_grad_(False), text.requires_grad_(False)
 
 
 def twins(*models: Any) -> tuple[Any, ...]:

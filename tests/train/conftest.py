@@ -168,59 +168,22 @@ def single_files(
 
 @pytest.fixture(scope="session")
 def real_sd15() -> tuple[Any, list[Any]]:
-    """SD1.5 as its published config.json files describe it, without weights."""
+    """SD1.5 as it is published, without weights."""
     import torch
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from real_models import sd15
 
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
     with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=64,
-            cross_attention_dim=768,
-            attention_head_dim=8,
-            block_out_channels=(320, 640, 1280, 1280),
-            layers_per_block=2,
-        )
-        return unet, [CLIPTextModel(text)]
+        return sd15()
 
 
 @pytest.fixture(scope="session")
 def real_sdxl() -> tuple[Any, list[Any]]:
-    """SDXL base 1.0 as its published config.json files describe it, without weights."""
+    """SDXL base 1.0 as it is published, without weights."""
     import torch
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    from real_models import sdxl
 
-    first = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
-    )
-    second = CLIPTextConfig(
-        hidden_size=1280,
-        intermediate_size=5120,
-        num_hidden_layers=32,
-        num_attention_heads=20,
-        projection_dim=1280,
-        hidden_act="gelu",
-    )
     with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=128,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(320, 640, 1280),
-            layers_per_block=2,
-            cross_attention_dim=2048,
-            attention_head_dim=(5, 10, 20),
-            transformer_layers_per_block=(1, 2, 10),
-            use_linear_projection=True,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-        )
-        return unet, [CLIPTextModel(first), CLIPTextModelWithProjection(second)]
+        return sdxl()
 
 
 def manifest_row(md5: str, **changes: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from prep.caption import caption, spellings
 from prep.captions.columns import BOORU, Images, made
 from prep.captions.knowledge import Knowledge
-from prep.captions.render import render
+from prep.captions.render import laid_out, render
 from prep.captions.rules import Fitted, rules_of
 from prep.dataset import Dataset
 from prep.seals import drops_of
@@ -58,7 +58,8 @@ def test_the_examples_of_the_rules_are_what_they_make(row: list[str]) -> None:
     order = list(recipe.rules)
     for name, one in rules_of(recipe, Fitted(), SITE).items():
         tags = one(tags, images, 1 << order.index(name))
-    (made_of_it,) = render(tags, images, recipe.render, order, spellings(recipe)).to_pylist()
+    laid = laid_out(tags, images, recipe.render, order, spellings(recipe))
+    (made_of_it,) = render(*laid, images, order).to_pylist()
     assert made_of_it["caption"] == after
     assert rule in order
 

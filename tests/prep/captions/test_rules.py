@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from prep.captions.columns import BOORU, KINDS, NO_DAY, RULE, TAGGER, Images, Tags, joined, made
 from prep.captions.features import Counts
-from prep.captions.render import render
+from prep.captions.render import laid_out, render
 from prep.captions.rules import Fitted, rules_of
 from schemas.recipes.prep import CaptionsSection, RenderSection
 
@@ -190,7 +190,8 @@ def made_by(pictures: list[Picture], recipe: CaptionsSection, found: list[str]) 
     order = list(recipe.rules)
     for name, rule in rules_of(recipe, Fitted(found)).items():
         tags = rule(tags, images, 1 << order.index(name))
-    rows: list[Any] = render(tags, images, recipe.render, order).to_pylist()
+    laid = laid_out(tags, images, recipe.render, order)
+    rows: list[Any] = render(*laid, images, order).to_pylist()
     return rows
 
 
