@@ -169,6 +169,13 @@ class Tags:
         return replace(self, names=wider), np.array([wider.codes[n] for n in names], np.int32)
 
 
+def ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
+    """Return the numbers from each start on, as many as its length, and whose each is."""
+    which = np.repeat(np.arange(len(starts)), lengths)
+    before = np.cumsum(lengths) - lengths
+    return which, np.arange(len(which)) + (starts - before)[which]
+
+
 def made(
     names: tuple[str, ...],
     image: Ints,

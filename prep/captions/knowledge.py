@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pyarrow as pa
 
-from prep.captions.columns import KINDS, PERSON, Bools, Images, Ints, Names, Tags
+from prep.captions.columns import KINDS, PERSON, Bools, Images, Ints, Names, Tags, ranges
 from schemas.tags import MADE
 
 BLOCK = 1 << 21  # cells (image x implied tag) looked at together: they fit into a cache
@@ -156,16 +156,9 @@ def _implied(tags: Tags, images: int, marks: _Marks) -> Bools:
         many = marks.count[tag]
         implying = np.flatnonzero(many)
         many = many[implying]
-        places = _ranges(marks.first[tag[implying]], many)
-        cells = np.repeat(row[implying], many) + marks.flat[places]
+        which, places = ranges(marks.first[tag[implying]], many)
+        cells = row[implying][which] + marks.flat[places]
         marked[cells] = True
         implied[low:high] = marked[row + marks.column[tag]]
         marked[cells] = False
     return implied
-
-
-def _ranges(first: Ints, count: Ints) -> Ints:
-    """The numbers from each `first` on, `count` of each, in a row."""
-    ends = np.cumsum(count, dtype=count.dtype)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=count.dtype) - np.repeat(ends - count - first, count)

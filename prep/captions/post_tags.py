@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import BOORU, Ints, Names, Tags, made
+from prep.captions.columns import BOORU, Ints, Names, Tags, made, ranges
 from schemas.tags import CATEGORIES
 
 COLUMNS = ("id", *CATEGORIES)  # what is read of the table of posts
@@ -53,10 +53,8 @@ class PostTags:
         cells = (rows[:, None] * len(CATEGORIES) + np.arange(len(CATEGORIES))).ravel()
         counts = self.starts[cells + 1] - self.starts[cells]
         of_row = counts.reshape(-1, len(CATEGORIES)).sum(axis=1)
-        ends = of_row.cumsum()
-        first = self.starts[rows * len(CATEGORIES)] - (ends - of_row)
-        place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first, of_row)
-        image = np.repeat(np.flatnonzero(known), of_row)
+        which, place = ranges(self.starts[rows * len(CATEGORIES)], of_row)
+        image = np.flatnonzero(known)[which]
         kinds = np.tile(np.arange(len(CATEGORIES), dtype=np.uint8), len(rows))
         return made(self.names, image, self.codes[place], np.repeat(kinds, counts), BOORU)
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prep.captions.columns import KINDS, PERSON, Bools, Ints, Tags, made
+from prep.captions.columns import KINDS, PERSON, Bools, Ints, Tags, made, ranges
 from prep.edits.operations import ADD, REMOVE, REPLACE, SET, Operations, Standing
-from prep.edits.places import ranges
 
 
 @dataclass(frozen=True)

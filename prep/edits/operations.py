@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from prep.captions.columns import KINDS as CATEGORIES
-from prep.captions.columns import Bools, Ints
+from prep.captions.columns import Bools, Ints, ranges
 from prep.edits.journal import KINDS, Change, Entry
-from prep.edits.places import Places, ranges
+from prep.edits.places import Places
 from schemas.tables import PARTS
 
 ADD, REMOVE, REPLACE, SET, CAPTION, EXCLUDE, INCLUDE = range(len(KINDS))  # as they stand there

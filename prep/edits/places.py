@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep.captions.columns import Images, Ints
+from prep.captions.columns import Images, Ints, ranges
 from prep.dataset import Dataset
 from schemas.tables import GROUPS
 
@@ -43,13 +43,6 @@ def places_of(dataset: Dataset, images: Images) -> Places:
     return _indexed(
         pa.array([md5 for md5, _ in named], pa.string()), np.array([n for _, n in named], np.int64)
     )
-
-
-def ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:
-    """Return the numbers from each start on, as many as its length, and whose each is."""
-    which = np.repeat(np.arange(len(starts)), lengths)
-    before = np.cumsum(lengths) - lengths
-    return which, np.arange(len(which)) + (starts - before)[which]
 
 
 def _with_earlier_names(
