@@ -9,7 +9,7 @@ encoder of SD1.5, under `lora_te1_` and `lora_te2_` those of SDXL.
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -187,6 +187,19 @@ def unet_block(path: str) -> str | None:
     if not (found := _LAYER.match(path)):
         return None
     return _numbered(found[1], int(found[2]), found[3], int(found[4]))
+
+
+def as_ranges(blocks: Iterable[str]) -> list[str]:
+    """Return names of blocks, in the model's order, with those that follow one another as a range.
+
+    ["IN04", "IN05", "OUT03", "TE"] -> ["IN04-05", "OUT03", "TE"]: what Architecture.parse reads.
+    """
+    parts: list[list[str]] = []
+    for block in blocks:
+        last = parts[-1][-1] if parts else ""
+        follows = last[-2:].isdecimal() and block == f"{last[:-2]}{int(last[-2:]) + 1:02}"
+        parts[-1].append(block) if follows else parts.append([block])
+    return [part[0] if len(part) == 1 else f"{part[0]}-{part[-1][-2:]}" for part in parts]
 
 
 def block_of_name(name: str) -> str | None:

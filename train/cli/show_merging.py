@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from train.blocks import as_ranges
 from train.kinds import SPOKEN
 from train.merging.join import Joined
 from train.merging.match import Match
@@ -72,17 +73,8 @@ def _blocks(factors: Mapping[str, float]) -> str:
     by_factor: dict[float, list[str]] = {}
     for block, factor in factors.items():
         by_factor.setdefault(factor, []).append(block)
-    return "; ".join(f"{factor:g} in {_ranges(blocks)}" for factor, blocks in by_factor.items())
-
-
-def _ranges(blocks: Sequence[str]) -> str:
-    """Names of blocks, those that follow one another as a range."""
-    parts: list[list[str]] = []
-    for block in blocks:
-        last = parts[-1][-1] if parts else ""
-        follows = last[-2:].isdecimal() and block == f"{last[:-2]}{int(last[-2:]) + 1:02}"
-        parts[-1].append(block) if follows else parts.append([block])
-    return ", ".join(part[0] if len(part) == 1 else f"{part[0]}-{part[-1][-2:]}" for part in parts)
+    told = {factor: ", ".join(as_ranges(blocks)) for factor, blocks in by_factor.items()}
+    return "; ".join(f"{factor:g} in {blocks}" for factor, blocks in told.items())
 
 
 def _unmatched(console: Console, match: Match) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from schemas.recipes.train import ModelKind
-from train.blocks import ARCHITECTURES
+from train.blocks import ARCHITECTURES, as_ranges
 from train.convert.draft import Draft
 from train.convert.settings import literal
 
@@ -141,19 +141,7 @@ def _trained(draft: Draft, blocks: list[str] | None, kind: ModelKind) -> str:
 
 def ranges(names: Iterable[str], order: Sequence[str]) -> str:
     """`IN04-07,OUT03`: neighbours of one kind drawn together."""
-    runs: list[list[str]] = []
-    for name in sorted(names, key=order.index):
-        last = runs[-1][-1] if runs else ""
-        follows = bool(last) and order.index(name) == order.index(last) + 1
-        if follows and _letters(last) == _letters(name):
-            runs[-1].append(name)
-        else:
-            runs.append([name])
-    return ",".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1][-2:]}" for run in runs)
-
-
-def _letters(name: str) -> str:
-    return name.rstrip("0123456789")
+    return ",".join(as_ranges(sorted(names, key=order.index)))
 
 
 def _numbers(text: Any) -> list[float]:
