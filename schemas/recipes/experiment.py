@@ -5,11 +5,13 @@ learnt = "akari_(hoshizora_academy)"        what the adapter learns
 base = "bases/character.toml"               tables that this file's own are laid over
 figures = ["signature", "kept"]             what decides
 
-[prep]  [train]                             keys of prep.toml and train.toml
+[prep]  [train]                             over the dataset's prep.toml and train.toml
 [ask]                                       what is drawn, and how
 [arms.all]                                  the first arm is what the others are held against
 [arms.few]
 train.adapter.blocks = "OUT03-06"           over [train]; prep.* over [prep]
+[arms.weak]
+draw.strength = 0.6                         the same training, drawn otherwise
 """
 
 import json
@@ -25,34 +27,55 @@ from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
 
-Figure = Literal["signature", "kept", "unasked", "obeyed", "style", "watched"]
+Figure = Literal["signature", "kept", "unasked", "obeyed", "style", "watched", "validation"]
 Kind = TypeVar("Kind", bound=Section)
 
 
 class AskSection(Section):
     """What is drawn to be read back: the same for every arm and seed."""
 
-    prompts: tuple[str, ...] = Field(min_length=1)
-    """drawn beside the trigger alone; those without it measure what the base could do before"""
+    prompts: tuple[str, ...] = ()
+    """drawn beside the trigger alone; those without it measure what the base could do before;
+    without any: those that `train evaluate` takes from the dataset"""
+    signature: tuple[str, ...] = ()
+    """tags that the trigger stands for; without any: those that the dataset collapses into it"""
     watch: str = ""
     """a tag that is looked for in pictures of the trigger alone"""
     pictures: int = Field(8, ge=1)
     """of each prompt"""
     seed: int = Field(1, ge=0)
     """of the first picture; the next has the next"""
-    steps: int = Field(12, ge=1)
+    size: tuple[int, int] | None = None
+    """width and height; left out, as these below: as train.toml's [sample] has it"""
+    steps: int | None = Field(None, ge=1)
     """denoising steps"""
-    guidance: float = Field(4.0, ge=0)
+    guidance: float | None = Field(None, ge=0)
     """classifier-free guidance"""
+
+
+class DrawSection(Section):
+    """How what was trained is drawn with: arms that differ in nothing else share a training."""
+
+    checkpoint: int = Field(0, ge=0)
+    """the step of a kept adapter; 0: the finished one"""
+    strength: float = 1.0
+    """of the adapter"""
+    model: str = ""
+    """another base than was trained on, as model.path of train.toml"""
 
 
 class ArmSection(Section):
     """What is different in one arm."""
 
+    command: Literal["train", "relora"] = "train"
+    """`train relora` trains in cycles, by [relora] of train.toml"""
+
     prep: dict[str, Any] = Field(default_factory=dict)
     """keys of prep.toml, over the experiment's"""
     train: dict[str, Any] = Field(default_factory=dict)
     """keys of train.toml, over the experiment's"""
+    draw: DrawSection = DrawSection()
+    """how pictures are drawn"""
 
 
 class ExperimentRecipe(Section):
@@ -62,19 +85,19 @@ class ExperimentRecipe(Section):
     """in one sentence"""
     notes: str = ""
     """what was said of it before"""
-    learnt: str
-    """the tag of what the adapter learns"""
+    learnt: str = ""
+    """the tag of what the adapter learns, for a reader that knows its drawings"""
     base: str = ""
     """a file whose tables this one's are laid over, from this file's folder"""
     seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1)
     """of training: every arm is trained with each"""
-    figures: tuple[Figure, ...] = Field(min_length=1)
+    figures: tuple[Figure, ...] = Field(("signature", "kept"), min_length=1)
     """what decides; each is one more comparison to correct for"""
-    prep: dict[str, Any]
-    """keys of prep.toml"""
-    train: dict[str, Any]
-    """keys of train.toml"""
-    ask: AskSection
+    prep: dict[str, Any] = Field(default_factory=dict)
+    """keys of prep.toml, over the dataset's"""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """keys of train.toml, over the dataset's"""
+    ask: AskSection = AskSection()
     arms: dict[str, ArmSection] = Field(min_length=2)
     """the first is what the others are held against"""
 

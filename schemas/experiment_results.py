@@ -1,0 +1,114 @@
+"""What an experiment came to, as `train compare` leaves it: experiments/<name>.json.
+
+Everything that its page shows but the pictures themselves, which lie in the dataset's folder.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from schemas.errors import DataError
+from schemas.files import write_text
+from schemas.recipes.section import Section
+
+Figures = dict[str, float | None]  # by a figure's name; None: nothing was there to be read
+
+
+class Run(Section):
+    """One arm, trained with one seed and read back."""
+
+    seed: int
+    figures: Figures
+    recall: dict[str, float]
+    """of each tag that prompts ask for: the share of their pictures in which it is read"""
+    seconds: float
+    """of training"""
+    memory: int
+    """bytes at most while training, of the device or, on the CPU, the process; 0: unknown"""
+    bytes: int
+    """of the adapter's file"""
+    images: int
+    """seen in training, repeats counted"""
+    losses: tuple[tuple[int, float], ...]
+    """step and loss, thinned to what a curve shows"""
+    validation: tuple[tuple[int, float], ...] = ()
+    """step and loss on the images held out"""
+    folder: str
+    """of the run, from the dataset's folder, with "/" """
+    pictures: str
+    """the folder of the pictures drawn, from the dataset's: 01-seed1.png is the first prompt's"""
+    device: str = ""
+
+
+class Arm(Section):
+    """One of the things that are compared."""
+
+    name: str
+    changes: str
+    """what differs from the experiment's recipes, as TOML's dotted keys; "" where nothing does"""
+    images: int
+    """of its dataset"""
+    regularization: int = 0
+    """images among the dataset's that are for regularization"""
+    runs: tuple[Run, ...]
+    """in the order of the experiment's seeds"""
+
+
+class Difference(Section):
+    """One arm held against the first by one figure, paired by training seed."""
+
+    arm: str
+    figure: str
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    """the 95 % interval; None where one seed tells none"""
+    p: float | None = None
+    """two-sided, corrected for all comparisons of the experiment"""
+
+
+class ExperimentResult(Section):
+    """A question, what was tried, and what came of it."""
+
+    name: str
+    question: str
+    notes: str = ""
+    """what was said of it before"""
+    figures: tuple[str, ...]
+    """that decide"""
+    watch: str = ""
+    """the tag that the figure "watched" looks for"""
+    seeds: tuple[int, ...]
+    """of training: those that every arm has been trained with"""
+    asked_seeds: int
+    """how many the experiment wants"""
+    arms: tuple[Arm, ...]
+    """the first is what the others are held against"""
+    base: Figures
+    """what is read in the base model's own pictures"""
+    base_recall: dict[str, float] = Field(default_factory=dict)
+    base_pictures: str = ""
+    real: Figures
+    """what is read in real pictures: what each figure could be"""
+    real_recall: dict[str, float] = Field(default_factory=dict)
+    differences: tuple[Difference, ...]
+    verdict: str
+    """one sentence"""
+    prompts: tuple[str, ...]
+    picture_seeds: tuple[int, ...]
+    size: tuple[int, int]
+    settings: tuple[tuple[str, str], ...]
+    """what was done exactly: name and value, in the order they are shown"""
+
+
+def read_result(path: Path) -> ExperimentResult:
+    """Read an experiment's results. Raises DataError where they are broken."""
+    try:
+        return ExperimentResult.model_validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path} cannot be read as an experiment's results: {error}") from None
+
+
+def write_result(path: Path, result: ExperimentResult) -> None:
+    """Write results, whole or not at all."""
+    write_text(path, result.model_dump_json(indent=1) + "\n")
