@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from schemas.errors import DataError
 from schemas.files import write_text
+from schemas.intervals import LEVEL
 from schemas.recipes.section import Section
 
 Figures = dict[str, float | None]  # by a figure's name; None: nothing was there to be read
@@ -65,6 +66,11 @@ class Difference(Section):
     """the 95 % interval; None where one seed tells none"""
     p: float | None = None
     """two-sided, corrected for all comparisons of the experiment"""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the difference would be this large by chance in fewer than 1 of 20 cases."""
+        return self.p is not None and self.p < 1 - LEVEL
 
 
 class ExperimentResult(Section):

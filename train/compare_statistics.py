@@ -1,28 +1,16 @@
-"""Several trainings against several others: means, intervals, paired differences, one sentence.
+"""Several trainings against several others: paired differences, corrected, and one sentence.
 
 The unit is the training seed: what one run's many pictures say is one number. Arms are compared by
 their differences seed by seed (Student's t), several comparisons are corrected for (Holm 1979, "A
 simple sequentially rejective multiple test procedure").
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
-LEVEL = 0.95
-GRAIN = 0.01  # figures come of about a hundred readings: no spread is known to be smaller
+from schemas.intervals import LEVEL, Interval, chance, interval
 
 Runs = Mapping[str, Sequence[float | None]]  # of each figure, a value per seed
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, and where it lies by the t distribution; None where one value tells nothing."""
-
-    mean: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -38,52 +26,6 @@ class Comparison:
     def decided(self) -> bool:
         """Whether the difference would be this large by chance in fewer than 1 of 20 cases."""
         return self.p is not None and self.p < 1 - LEVEL
-
-
-def t_within(t: float, df: int) -> float:
-    """Return the probability that Student's t of `df` degrees of freedom lies within -t and t.
-
-    The finite sums of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
-    if math.isinf(t):
-        return 1.0
-    angle = math.atan(abs(t) / math.sqrt(df))
-    sine, square = math.sin(angle), math.cos(angle) ** 2
-    odd = df % 2
-    total, term = 0.0, math.cos(angle) if odd else 1.0
-    for step in range(1 + odd, df, 2):
-        total += term
-        term *= square * step / (step + 1)
-    if odd:
-        return 2 / math.pi * (angle + sine * total)
-    return sine * total
-
-
-def t_quantile(level: float, df: int) -> float:
-    """Return the t within which, either way, a share of `level` lies; by halving."""
-    low, high = 0.0, 1.0
-    while t_within(high, df) < level:
-        high *= 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_within(middle, df) < level else (low, middle)
-    return (low + high) / 2
-
-
-def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Return the mean of the values, one per seed, and its t interval."""
-    mean = fmean(values)
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    half = t_quantile(level, len(values) - 1) * _error(values)
-    return Interval(mean, mean - half, mean + half)
-
-
-def chance(values: Sequence[float]) -> float | None:
-    """Return the two-sided probability of such differences where there is none; None: too few."""
-    if len(values) < 2:
-        return None
-    return 1 - t_within(fmean(values) / _error(values), len(values) - 1)
 
 
 def holm(chances: Sequence[float]) -> list[float]:
@@ -138,8 +80,3 @@ def verdict(first: str, comparisons: Sequence[Comparison]) -> str:
     left = [f"{one.arm}: {one.figure}" for one in comparisons if not one.decided]
     rest = f"; not decided: {', '.join(left)}" if left else ""
     return f"Against {first}, {'; '.join(parts)}{rest}."
-
-
-def _error(values: Sequence[float]) -> float:
-    """The standard error of the mean."""
-    return max(stdev(values), GRAIN) / math.sqrt(len(values))

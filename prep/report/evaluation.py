@@ -5,13 +5,10 @@ from typing import Any
 
 from prep.report.html import Html, element, missing, section
 from prep.report.run import Run
+from schemas.figures import MEANINGS
 
 TITLE = "Read back by the tagger"
-MEANINGS = {
-    "recall": ("Tags asked for that are seen", "more is better"),
-    "signature": ("The trigger alone shows what it stands for", "more is better"),
-    "unasked": ("Tags seen in a picture that nobody asked for", "fewer is better"),
-}
+FIGURES = ("recall", "signature", "unasked")
 KINDS = {"base": "base", "adapter": "adapter", "real": "real", "by chance": "shuffled"}
 
 
@@ -33,13 +30,15 @@ def evaluation(run: Run | None) -> Html:
     rows = (
         element(
             "tr",
-            element("th", words, element("small", better), scope="row"),
+            element(
+                "th", MEANINGS[name].short, element("small", MEANINGS[name].better), scope="row"
+            ),
             (
                 element("td", _figure(found.get(kind), name), class_="number")
                 for kind in KINDS.values()
             ),
         )
-        for name, (words, better) in MEANINGS.items()
+        for name in FIGURES
     )
     table = element("table", element("thead", head), element("tbody", rows), class_="figures")
     return section("evaluation", TITLE, lead, element("div", table, class_="scroll"))

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from train.compare_statistics import Comparison, Interval, Runs, compare, interval, verdict
+from schemas.intervals import Interval, interval
+from train.compare_statistics import Comparison, Runs, compare, verdict
 
 HEAD = """# Experiments
 
