@@ -40,6 +40,7 @@ NETWORKS: Mapping[AdapterKind, tuple[str, Mapping[str, Any]]] = {  # module and 
     "loha": ("lycoris.kohya", {"algo": "loha"}),
     "lokr": ("lycoris.kohya", {"algo": "lokr"}),
     "dylora": ("networks.dylora", {"unit": 1}),
+    "full": ("lycoris.kohya", {"algo": "full"}),
 }
 LEGACY_HASH = slice(0x100000, 0x110000)  # the bytes of a file that older interfaces hash
 

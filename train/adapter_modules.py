@@ -18,13 +18,14 @@ from train.blocks import ARCHITECTURES, Architecture
 from train.checkpoint_file import SafetensorsFile
 from train.tensor_file import Entry
 
-KINDS = ("lora", "loha", "lokr")
+KINDS = ("lora", "loha", "lokr", "full")
 ENDS = frozenset(
     (
         *("alpha", "dora_scale"),
         *("lora_down.weight", "lora_mid.weight", "lora_up.weight"),
         *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
         *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
+        "diff",
     )
 )
 
@@ -85,10 +86,29 @@ class Kronecker:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """Full fine-tuning. change: of the weight's shape."""
+
+    change: torch.Tensor
+
+    @property
+    def outputs(self) -> int:
+        """How many the weight has."""
+        return self.change.shape[0]
+
+    def rows(self, rows: slice) -> torch.Tensor:
+        """Return the change of these outputs, fp32 [n, in * k * k]."""
+        return self.change[rows].float().flatten(1)
+
+
+Plain = LowRank | Hadamard | Kronecker | Whole
+
+
+@dataclass(frozen=True)
 class Change:
     """What a module adds to its weight. magnitude: DoRA's lengths, which may stand on any kind."""
 
-    plain: LowRank | Hadamard | Kronecker
+    plain: Plain
     magnitude: torch.Tensor | None = None
 
     @property
@@ -127,7 +147,7 @@ class Module:
 
     @property
     def kind(self) -> str:
-        """lora, loha or lokr, dora where a length stands on one of them; "" for any other."""
+        """lora, loha, lokr or full, dora where a length stands on one; "" for any other."""
         kinds = {MARKS[end] for end in self.ends & MARKS.keys()}
         if len(kinds) != 1 or self.ends - ENDS or not kinds <= set(KINDS):
             return ""
@@ -199,7 +219,9 @@ def open_adapter(path: Path, architecture: Architecture | None = None) -> Adapte
         raise ModelError(f"adapter {path} is missing: name a .safetensors file")
     modules = _by_module(file)
     if not is_adapter(file.shapes):
-        raise ModelError(f"{path.name} holds no adapter that is known here (LoRA, LoHa, LoKr)")
+        raise ModelError(
+            f"{path.name} holds no adapter that is known here (LoRA, LoHa, LoKr, full)"
+        )
     if architecture is None:
         model = model_of(file.shapes, modules, file.metadata)
         architecture = next((a for kind, a in ARCHITECTURES.items() if kind == model), None)
@@ -232,10 +254,12 @@ def build(tensors: Mapping[str, torch.Tensor]) -> Change:
         down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
         if "lora_mid.weight" in tensors:
             down = products.tucker(tensors["lora_mid.weight"], down)
-        plain: LowRank | Hadamard | Kronecker = LowRank(down, up, _alpha(tensors, down.shape[0]))
+        plain: Plain = LowRank(down, up, _alpha(tensors, down.shape[0]))
     elif "hada_w1_a" in tensors:
         rank = tensors["hada_w1_b"].shape[0]
         plain = Hadamard(_pair(tensors, 1), _pair(tensors, 2), _alpha(tensors, rank))
+    elif "diff" in tensors:
+        plain = Whole(tensors["diff"])
     else:
         plain = _kronecker(tensors)
     return Change(plain, tensors.get("dora_scale"))

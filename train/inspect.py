@@ -174,17 +174,17 @@ def _module(name: str, tensors: Mapping[str, Any]) -> Module:
     first = next(tensor for end, tensor in tensors.items() if end != "alpha")
     stored = str(first.dtype).removeprefix("torch.")
     module = Module(name, kind, None, None, None, False, SHORT.get(stored, stored))
-    if kind == "full":
-        return replace(module, norm=float(tensors["diff"].double().norm()))
     if kind not in READ:
         return module
-    from train.adapter_modules import Kronecker, build
+    from train.adapter_modules import Kronecker, Whole, build
 
     change = build(tensors).plain
     if isinstance(change, Kronecker):
         sides = (end for end in ("lokr_w1_b", "lokr_w2_b") if end in tensors)
         dim = next((int(tensors[end].shape[0]) for end in sides), None)
         alpha = float(tensors["alpha"]) if dim is not None and "alpha" in tensors else None
+    elif isinstance(change, Whole):
+        dim, alpha = None, None
     else:
         right = tensors["lora_down.weight" if kind == "lora" else "hada_w1_b"]
         dim, alpha = int(right.shape[0]), change.alpha

@@ -67,7 +67,7 @@ class Plan:
     @property
     def modules(self) -> int:
         """How many modules the adapter changes."""
-        return sum(name.endswith(".alpha") for name in self.adapter)
+        return len({name.partition(".")[0] for name in self.adapter})
 
 
 def plan(

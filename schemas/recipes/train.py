@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from schemas.recipes.section import Section
 
 ModelKind = Literal["sd15", "sdxl"]
-AdapterKind = Literal["lora", "locon", "dora", "loha", "lokr", "dylora"]
+AdapterKind = Literal["lora", "locon", "dora", "loha", "lokr", "dylora", "full"]
 Category = Literal[
     "general",
     "artist",
@@ -118,7 +118,8 @@ class AdapterSection(Section):
     """What is trained."""
 
     kind: AdapterKind = "lora"
-    """lora, locon (3x3 convolutions too), dora, or loha, lokr, dylora by lycoris-lora"""
+    """lora, locon (3x3 convolutions too), dora, full (whole weights, whatever dim says), or loha,
+    lokr, dylora by lycoris-lora"""
     dim: int = Field(16, ge=1)
     """rank"""
     alpha: float = Field(4.0, gt=0)

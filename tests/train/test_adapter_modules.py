@@ -118,7 +118,7 @@ def test_files_of_diffusers_make_the_same_change(alpha_told: bool, tmp_path: Pat
         ),
         (
             {"emb_params": (2, 4)},
-            "a.safetensors holds no adapter that is known here (LoRA, LoHa, LoKr)",
+            "a.safetensors holds no adapter that is known here (LoRA, LoHa, LoKr, full)",
         ),
     ],
 )

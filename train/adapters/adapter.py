@@ -18,6 +18,7 @@ from schemas.recipes.train import AdapterKind, AdapterSection
 from train import blocks
 from train.adapters.dora import DoRA
 from train.adapters.figures import figures_by_block
+from train.adapters.full import Full
 from train.adapters.layer import Base, Layer, key_of
 from train.adapters.lora import LoRA
 from train.adapters.of_lycoris import OfLycoris
@@ -179,6 +180,8 @@ def _layer(kind: AdapterKind, base: Base, dim: int, alpha: float, dropout: float
             return LoRA(base, dim, alpha, dropout)
         case "dora":
             return DoRA(base, dim, alpha, dropout)
+        case "full":
+            return Full(base, dropout)
         case "loha" | "lokr" | "dylora":
             return OfLycoris(kind, base, dim, alpha, dropout)
 
@@ -186,7 +189,8 @@ def _layer(kind: AdapterKind, base: Base, dim: int, alpha: float, dropout: float
 def _check_rank(kind: AdapterKind, target: Target, dim: int) -> None:
     outputs, *inputs = target.base.weight.shape
     size = min(outputs, int(torch.Size(inputs).numel()))
-    if dim > size and kind != "lokr":  # LoKr's large dim means a whole matrix
+    # LoKr's large dim means a whole matrix, and full knows no rank
+    if dim > size and kind not in ("lokr", "full"):
         key = "conv_dim" if target.is_wide else "dim"
         raise RecipeError(
             f"adapter.{key} = {dim} is above the size of {target.name}, {size}: a change of that"

@@ -9,7 +9,7 @@ from train.blocks import ARCHITECTURES, as_ranges
 from train.convert.draft import Draft
 from train.convert.settings import literal
 
-LYCORIS = {"lora": "locon", "locon": "locon", "loha": "loha", "lokr": "lokr", "dylora": "dylora"}
+LYCORIS = {"lora": "locon"} | {name: name for name in ("locon", "loha", "lokr", "dylora", "full")}
 MODULES = {
     "networks.lora": "lora",
     "networks.dylora": "dylora",
@@ -62,7 +62,7 @@ def _kind(draft: Draft, module: str, arguments: dict[str, str]) -> str:
             f'algo "{algo}"' if algo and module == "lycoris.kohya" else f'network_module "{module}"'
         )
         draft.instead.append(
-            (what, "not here: lora, locon, dora, loha, lokr and dylora are trained")
+            (what, "not here: lora, locon, dora, loha, lokr, dylora and full are trained")
         )
         kind = "lora"
     if literal(arguments.pop("dora_wd", "False")) is True:

@@ -10,11 +10,12 @@ from torch import nn
 from schemas.errors import RecipeError
 from train.adapters import dora
 from train.adapters.dora import DoRA
+from train.adapters.full import Full
 from train.adapters.layer import Base, Layer
 from train.adapters.lora import LoRA
 from train.adapters.of_lycoris import OfLycoris
 
-KINDS = ("lora", "dora", "loha", "lokr", "dylora")
+KINDS = ("lora", "dora", "loha", "lokr", "dylora", "full")
 BASES: dict[str, tuple[Any, tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(12, 8), (2, 5, 12)),
     "conv1x1": (lambda: nn.Conv2d(12, 8, 1, bias=False), (2, 12, 4, 4)),
@@ -29,6 +30,8 @@ def layer_of(kind: Any, base: Base, seed: int = 7) -> Layer:
             made = LoRA(base, 3, 1.5)
         case "dora":
             made = DoRA(base, 3, 1.5)
+        case "full":
+            made = Full(base)
         case _:
             made = OfLycoris(kind, base, 3, 1.5)
     made.start(base, seed, "name")
@@ -92,11 +95,12 @@ def test_tensors_go_back_into_another_layer_under_the_names_of_the_ecosystem(kin
         "loha": {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"},
         "lokr": {"lokr_w1", "lokr_w2"},
         "dylora": {"lora_down.weight", "lora_up.weight"},
+        "full": {"diff"},
     }
     base = nn.Conv2d(12, 8, 3)
     layer, other = woken(kind, base), layer_of(kind, base, seed=8)
     tensors = layer.tensors()
-    assert tensors.keys() == ends[kind] | {"alpha"}
+    assert tensors.keys() == ends[kind] | ({"alpha"} if kind != "full" else set())
     other.load(tensors)
     assert torch.equal(other.delta(base.weight), layer.delta(base.weight))
     if kind == "dora":
@@ -112,7 +116,8 @@ def test_what_is_drawn_follows_from_seed_and_name_alone(kind: str) -> None:
     torch.manual_seed(99)
     again, another = layer_of(kind, base).tensors(), layer_of(kind, base, seed=8).tensors()
     assert all(torch.equal(first[end], again[end]) for end in first)
-    assert any(not torch.equal(first[end], another[end]) for end in first)
+    drawn = any(not torch.equal(first[end], another[end]) for end in first)
+    assert drawn == (kind != "full")  # which starts at zero
 
 
 @pytest.mark.parametrize(("kind", "their_class"), [("loha", "LohaModule"), ("lokr", "LokrModule")])

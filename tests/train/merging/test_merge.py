@@ -61,6 +61,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "loha": {"kind": "loha", "conv_dim": 2, "blocks": "M00,OUT03,TE"},
     "lokr": {"kind": "lokr", "conv_dim": 2, "blocks": "M00,OUT03,TE"},
     "dylora": {"kind": "dylora", "blocks": "M00,TE"},
+    "full": {"kind": "full", "conv_dim": 2, "blocks": "M00,TE"},
 }
 
 
@@ -97,7 +98,7 @@ def test_a_merged_model_computes_what_the_adapter_beside_it_does(
     same(opened(out), expected)
 
 
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "dylora"])
+@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "dylora", "full"])
 def test_every_kind_is_merged_as_it_computes(
     kind: str, bases: dict[str, Path], tmp_path: Path, make_adapter: Any
 ) -> None:
