@@ -25,7 +25,6 @@ from train.checkpoint_file import PICKLED, CheckpointFile, PickledFile, Safetens
 READ = ("lora", "dora", "loha", "lokr", "full")  # kinds whose change is known here
 OTHER = "other"  # the block of a module that neither SD1.5 nor SDXL has
 ORDER = (TEXT, *ARCHITECTURES["sd15"].unet_blocks, OTHER)
-OF_MODELS = ("model.diffusion_model.", "conv_in.", "down_blocks.", "text_model.")
 IN_FOLDERS = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")
 SHORT = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 SHOWN = 3  # modules in a sentence

@@ -126,12 +126,6 @@ class Tags:
             return self
         return self.take(np.argsort(key, kind="stable"))
 
-    def part_of(self, start: int, stop: int) -> "Tags":
-        """Return the tags of the images from `start` to before `stop`, which then begin at 0."""
-        low, high = np.searchsorted(self.image, [start, stop])
-        part = self.take(slice(low, high))
-        return replace(part, image=part.image - np.int32(start))
-
     def named(self, names: Iterable[str]) -> Bools:
         """Return which elements have one of these canonical names."""
         own = Names.of(self.names).codes

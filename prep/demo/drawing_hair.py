@@ -10,7 +10,6 @@ TIED = frozenset(
 _TAIL_END = {"short_hair": 0.4, "medium_hair": 0.62, "long_hair": 1.12, "very_long_hair": 1.75}
 _LOCK_END = {"short_hair": 0.36, "medium_hair": 0.52, "long_hair": 1.02, "very_long_hair": 1.3}
 _DOME = [(0.47, 0.06), (0.485, -0.2), (0.36, -0.47), (0.0, -0.6), (-0.36, -0.47), (-0.485, -0.2)]
-_SKULL: Points = [*_DOME, (-0.47, 0.06), (-0.42, 0.3), (0.0, 0.36), (0.42, 0.3)]
 
 # The lower edge of the fringe, from the viewer's left to right; corners doubled.
 _FRINGES: dict[str, list[tuple[float, float]]] = {

@@ -90,10 +90,6 @@ class Portrait:
         return (self.eye_color, self.gaze)
 
     @property
-    def character_tag(self) -> str | None:
-        return self.character
-
-    @property
     def character_tags(self) -> tuple[str, ...]:
         """The character's tag, after that of the costume variant worn, if there is one."""
         if self.character is None:

@@ -21,7 +21,6 @@ from prep.demo.vocabulary import ALIASES, IMPLICATIONS
 CACHED_BYTES = 192 * 1024 * 1024
 THUMBNAILS = {"180x180": 180, "360x360": 360, "720x720": 720}  # longest side, pixels
 SAMPLE_WIDTH = 850  # wider pictures have a sample of this width
-VIDEO = ("mp4", "webm")
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
 
-Figure = Literal["signature", "kept", "unasked", "obeyed", "style", "watched", "validation"]
+Figure = Literal[
+    "signature", "kept", "recall", "unasked", "obeyed", "style", "watched", "validation"
+]
 Kind = TypeVar("Kind", bound=Section)
 
 

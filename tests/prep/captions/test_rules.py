@@ -295,7 +295,10 @@ def found(images: Images, tags: Tags, share: float, spare: tuple[str, ...] = ())
     """The features, counted in blocks of two images."""
     counts = Counts()
     for start in range(0, len(images), 2):
-        counts.add(tags.part_of(start, start + 2), images.part(start, start + 2))
+        low, high = np.searchsorted(tags.image, [start, start + 2])
+        part = tags.take(slice(low, high))
+        part = replace(part, image=part.image - np.int32(start))
+        counts.add(part, images.part(start, start + 2))
     return counts.features(share, spare)
 
 

@@ -67,7 +67,7 @@ def test_a_character_keeps_what_is_fixed_and_mostly_wears_the_usual():
         for portrait in drawn:
             missing = set(character.signature) - set(portrait.tags())
             assert missing <= hidden, name
-            assert portrait.character_tag == name
+            assert portrait.character == name
             assert portrait.copyright_tag == character.copyright
         whole = sum(set(character.signature) <= set(p.tags()) for p in drawn)
         assert whole / len(drawn) > 0.6
@@ -82,11 +82,11 @@ def test_signatures_are_unique_and_none_contains_another():
 
 def test_nobody_and_somebody_and_a_fixed_artist():
     nobody = portraits(50, character="", artist="suna_gami")
-    assert {portrait.character_tag for portrait in nobody} == {None}
+    assert {portrait.character for portrait in nobody} == {None}
     assert {portrait.copyright_tag for portrait in nobody} == {None}
     assert {portrait.artist_tag for portrait in nobody} == {"suna_gami"}
     anybody = portraits(400)
-    assert {portrait.character_tag for portrait in anybody} == {None, *CHARACTERS}
+    assert {portrait.character for portrait in anybody} == {None, *CHARACTERS}
     assert {portrait.artist_tag for portrait in anybody} == set(ARTISTS)
 
 
@@ -107,7 +107,7 @@ def test_kept_out_tags_artists_and_characters_are_never_drawn():
         assert not tags & without
         assert not look <= tags
     with_people = portraits(500, without=without)
-    assert "marina_(lantern_isle)" not in {p.character_tag for p in with_people}
+    assert "marina_(lantern_isle)" not in {p.character for p in with_people}
 
 
 def test_characters_whose_fixed_features_are_kept_out_are_kept_out_too():
