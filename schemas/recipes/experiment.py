@@ -14,15 +14,15 @@ train.adapter.blocks = "OUT03-06"           over [train]; prep.* over [prep]
 draw.strength = 0.6                         the same training, drawn otherwise
 """
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, field_validator
 
 from schemas.errors import RecipeError
+from schemas.recipes.load import checked, place_of
 from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
@@ -30,7 +30,6 @@ from schemas.recipes.train import TrainRecipe
 Figure = Literal[
     "signature", "kept", "recall", "unasked", "obeyed", "style", "watched", "validation"
 ]
-Kind = TypeVar("Kind", bound=Section)
 
 
 class AskSection(Section):
@@ -91,7 +90,7 @@ class ExperimentRecipe(Section):
     """the tag of what the adapter learns, for a reader that knows its drawings"""
     base: str = ""
     """a file whose tables this one's are laid over, from this file's folder"""
-    seeds: tuple[int, ...] = Field((1, 2, 3), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1, 2, 3), min_length=1)
     """of training: every arm is trained with each"""
     figures: tuple[Figure, ...] = Field(("signature", "kept"), min_length=1)
     """what decides; each is one more comparison to correct for"""
@@ -100,26 +99,60 @@ class ExperimentRecipe(Section):
     train: dict[str, Any] = Field(default_factory=dict)
     """keys of train.toml, over the dataset's"""
     ask: AskSection = AskSection()
-    arms: dict[str, ArmSection] = Field(min_length=2)
+    arms: dict[str, ArmSection]
     """the first is what the others are held against"""
 
-    def prep_of(self, arm: str, changes: Mapping[str, Any] | None = None) -> PrepRecipe:
-        """Return prep.toml of an arm, with `changes` over it. Raises RecipeError."""
-        values = merged(merged(self.prep, self.arms[arm].prep), changes or {})
-        return validated(PrepRecipe, values, f"arm {arm}, prep")
+    @field_validator("seeds", "figures")
+    @classmethod
+    def _each_once(cls, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if twice := [one for one in given if given.count(one) > 1]:
+            raise ValueError(f"{twice[0]} stands there twice")
+        return given
 
-    def train_of(self, arm: str, changes: Mapping[str, Any] | None = None) -> TrainRecipe:
-        """Return train.toml of an arm, with `changes` over it. Raises RecipeError."""
-        values = merged(merged(self.train, self.arms[arm].train), changes or {})
-        return validated(TrainRecipe, values, f"arm {arm}, train")
+    @field_validator("arms")
+    @classmethod
+    def _two_at_least(cls, given: dict[str, ArmSection]) -> dict[str, ArmSection]:
+        if len(given) < 2:
+            raise ValueError(
+                f"{len(given) or 'no'} arm is nothing to compare: write two or more, such as"
+                " [arms.one] and [arms.two]"
+            )
+        return given
+
+    def prep_changes(self, arm: str) -> dict[str, Any]:
+        """Return the keys of prep.toml that an arm has otherwise than the dataset."""
+        return merged(self.prep, self.arms[arm].prep)
+
+    def prep_of(
+        self,
+        arm: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        under: Mapping[str, Any] | None = None,
+    ) -> PrepRecipe:
+        """Return prep.toml of an arm, over the dataset's and under `changes`. Raises RecipeError."""
+        values = merged(merged(under or {}, self.prep_changes(arm)), changes or {})
+        return checked(PrepRecipe, values, lambda _: f"arm {arm}, prep")
+
+    def train_of(
+        self,
+        arm: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        under: Mapping[str, Any] | None = None,
+    ) -> TrainRecipe:
+        """Return train.toml of an arm, as `prep_of` does."""
+        own = merged(self.train, self.arms[arm].train)
+        values = merged(merged(under or {}, own), changes or {})
+        return checked(TrainRecipe, values, lambda _: f"arm {arm}, train")
 
 
 def load_experiment(path: Path) -> ExperimentRecipe:
     """Read an experiment and, if it names one, its base. Raises RecipeError."""
-    values = _read(path)
+    text, values = _read(path)
     if base := values.get("base"):
-        values = merged(_read(path.parent / str(base)), values)
-    return validated(ExperimentRecipe, values, str(path))
+        values = merged(_read(path.parent / str(base))[1], values)
+    return checked(ExperimentRecipe, values, lambda where: place_of(path, text, where))
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,20 +165,10 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def validated(kind: type[Kind], values: Mapping[str, Any], where: str) -> Kind:
-    """Return the values as a recipe of this kind. Raises RecipeError: where, key, what is wrong."""
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        return kind.model_validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        rule = first["msg"][:1].lower() + first["msg"][1:]
-        raise RecipeError(f"{where}: {key}: {rule}" if key else f"{where}: {rule}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -19,6 +19,7 @@ from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
 
 Recipe = TypeVar("Recipe", bound=Section)
+Source = Callable[[tuple[str, ...]], str]  # where a key was written, for a person
 
 SET_KEY = r"""(?:\s*"[^"]+"\s*|\s*'[^']+'\s*|[^.="']*[^.="'\s][^.="']*)"""  # of --set
 
@@ -76,14 +77,18 @@ def _read(path: Path, text: str, kind: type[Recipe], changes: Sequence[str]) -> 
     changed: dict[tuple[str, ...], str] = {}
     for change in changes:
         changed[_apply(values, change)] = change
+    return checked(kind, values, lambda where: _source(path, text, where, changed))
+
+
+def checked(kind: type[Recipe], values: Mapping[str, Any], source: Source) -> Recipe:
+    """Return values as a recipe. Raises RecipeError: where from by `source`, key, what is wrong."""
     for where, what in blanks(values):
-        key = ".".join(where)
-        raise RecipeError(f'{_source(path, text, where, changed)}: fill in "{key}": {what}')
+        raise RecipeError(f'{source(where)}: fill in "{".".join(where)}": {what}')
     try:
         # JSON's strict mode: "16" is no number, true is no 1, but a list may fill a tuple
         return kind.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        raise RecipeError(_sentence(path, text, kind, error.errors()[0], changed)) from None
+        raise RecipeError(_sentence(kind, error.errors()[0], source)) from None
 
 
 def _text(path: Path) -> str:
@@ -118,16 +123,10 @@ def _apply(values: dict[str, Any], change: str) -> tuple[str, ...]:
     return keys
 
 
-def _sentence(
-    path: Path,
-    text: str,
-    kind: type[Section],
-    error: ErrorDetails,
-    changed: Mapping[tuple[str, ...], str],
-) -> str:
+def _sentence(kind: type[Section], error: ErrorDetails, source_of: Source) -> str:
     # pydantic names the arm of a union in the location; a recipe has no such key
     where = [str(part) for part in error["loc"] if not _is_union_arm(part)]
-    source = _source(path, text, tuple(where), changed)
+    source = source_of(tuple(where))
     key = ".".join(where)
     match error["type"]:
         case "extra_forbidden":
@@ -161,6 +160,11 @@ def _source(
     for keys, change in changed.items():
         if where[: len(keys)] == keys:
             return f"--set {change}"
+    return place_of(path, text, where)
+
+
+def place_of(path: Path, text: str, where: tuple[str, ...]) -> str:
+    """Return the file and, where one is found, the line in which a key is written."""
     line = _line(text, where)
     return f"{path} line {line}" if line else f"{path}"
 

@@ -80,9 +80,23 @@ def test_lists_are_replaced_whole_and_nothing_given_is_changed() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("question", "asks"), "{path}: question: field required"),
-        (('"kept"', '"best"'), "{path}: figures.0: input should be 'signature', 'kept', "),
-        (("[arms.two]\n", "[arms.one.train.x]\n"), "{path}: arms: dictionary should have at least"),
+        (
+            ("figures =", "figuers ="),
+            '{path} line 4: unknown key "figuers"; did you mean "figures"?',
+        ),
+        (
+            ("ask.prompts", "ask.promts"),
+            '{path} line 8: unknown key "ask.promts"; did you mean "pro',
+        ),
+        (
+            ('"kept"', '"best"'),
+            '{path} line 4: "figures.0" is "best"; it can be "signature", "kept", "unasked", ',
+        ),
+        (
+            ("[arms.two]", "[arms.one.train.x]"),
+            "{path}: arms: 1 arm is nothing to compare: write two or more, such as",
+        ),
+        (("train.model", "seeds = [1, 1]\ntrain.model"), "{path} line 6: seeds: 1 stands there tw"),
         (("smile", "smile\n"), "{path}: not TOML: "),
     ],
 )
@@ -97,7 +111,7 @@ def test_what_is_wrong_in_the_file_is_one_sentence(
 def test_what_is_wrong_in_an_arm_names_the_arm(write: Path) -> None:
     write.write_text(SMALL + "train.adapter.dim = 0\n", encoding="utf-8")
     broken: ExperimentRecipe = load_experiment(write)
-    message = "arm two, train: adapter.dim: input should be greater than or equal to 1"
+    message = 'arm two, train: "adapter.dim" is 0; it must be 1 or more'
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
         broken.train_of("two")
 
