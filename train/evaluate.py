@@ -9,24 +9,16 @@ from typing import Literal
 import numpy as np
 import torch
 
-from schemas.errors import DataError, DatasetError, DeviceError, UsageError
+from schemas.errors import DeviceError, UsageError
 from schemas.files import write_json
-from schemas.progress import Advance, say, task
+from schemas.progress import Advance, task
 from schemas.recipes.train import SampleSection
-from schemas.tags import canonical
-from taggers.stream import Dropped, stream
-from taggers.wd14 import Tagger, load
+from schemas.tags import split
 from train import read_back
 from train.finished import Checkpoint, OpenedRun, open_run
-from train.prompts import prior_prompts, read_prompts, trigger_prompts
-from train.read_back import SHOWN, Bools, Figures, Prompt
-from train.real_pictures import (
-    RealPictures,
-    find_signature,
-    find_tagger,
-    read_pictures,
-    read_prep,
-)
+from train.measure import DatasetMeasure, Said, dataset_measure
+from train.prompts import prompt_lines
+from train.read_back import Bools, Figures
 from train.sample import draw_grid
 
 PICTURES = 8  # of each prompt
@@ -123,85 +115,34 @@ def evaluate(
     if any(side < 8 or side % 8 for side in section.size):
         width, height = section.size
         raise UsageError(f"--size {width} {height}: both must be multiples of 8")
-    manifest = opened.root / opened.recipe.data
-    prep = read_prep(manifest.parent)
-    files = find_tagger(manifest.parent, prep, tagger)
-    reader = load(files, "cpu" if device == "cpu" else "auto")
-    say(reader.describe())
-    measure = read_pictures(manifest, prep, reader)
-    stands_for = find_signature(manifest.parent, prep, measure, signature)
-    asked = _prompts(measure, stands_for, prompts, manifest, reader.name)
-    section = section.model_copy(update={"prompts": tuple(prompt.text for prompt in asked)})
+    measure = dataset_measure(
+        *(opened.root / opened.recipe.data, device),
+        tagger=tagger,
+        signature=split(signature),
+        prompts=None if prompts is None else prompt_lines(prompts),
+        said=Said("--prompts" if prompts is None else str(prompts)),
+    )
+    section = section.model_copy(
+        update={"prompts": tuple(prompt.text for prompt in measure.prompts)}
+    )
     last = opened.checkpoints[-1]
     models = [None, *(opened.checkpoints if checkpoints else [last])]
     try:
-        read = _drawn_and_read(opened, section, models, reader, measure)
+        read = _drawn_and_read(opened, section, models, measure)
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             "the device's memory is too small to draw this: make --size smaller"
         ) from error
-    found = _evaluation(measure, asked, stands_for, models, read, section, reader)
+    found = _evaluation(measure, models, read, section)
     write_json(opened.folder.evaluation, asdict(found))
     return found
-
-
-def _prompts(
-    measure: RealPictures, signature: Sequence[str], file: Path | None, manifest: Path, tagger: str
-) -> list[Prompt]:
-    """The prompts to draw, the trigger alone first. Raises DatasetError when they measure nothing.
-
-    A person's own prompts take the place of all but the trigger alone.
-    """
-    real, trigger = measure.real, measure.trigger
-    called = (
-        trigger_prompts(
-            *(real, measure.captioned, measure.texts),
-            trigger=trigger,
-            taught=measure.taught,
-            signature=signature,
-        )
-        if trigger
-        else []
-    )
-    if file is None:
-        prior = prior_prompts(real, measure.captioned, measure.texts)
-        if not prior:
-            raise DatasetError(
-                f"no tag that the tagger {tagger} knows stands in {SHOWN} captions of {manifest},"
-                " and not in nearly all: write prompts into a file and give it with --prompts"
-            )
-        return [*called, *prior]
-    written = read_prompts(file, _readable(measure), trigger)
-    own = [prompt for prompt in written if prompt.asked]
-    if not own:
-        raise DatasetError(
-            f"the tagger {tagger} knows none of the tags that {file} asks for: ask for others, or"
-            " read with another --tagger"
-        )
-    for prompt in written:
-        if not prompt.asked and canonical(prompt.text) != canonical(trigger):
-            say(f'left out: "{prompt.text}" asks for no tag that the tagger knows')
-    tags = sorted({tag for prompt in own for tag in prompt.asked})
-    if not any(real.ceiling(tag) is not None for tag in tags):
-        raise DatasetError(
-            f"no picture of {manifest} shows a tag that {file} asks for ({', '.join(tags[:3])}):"
-            " nothing says how well the tagger reads them"
-        )
-    return [*called[:1], *own]
-
-
-def _readable(measure: RealPictures) -> list[str]:
-    """The tags that a threshold can find: all but ratings."""
-    finite = np.isfinite(measure.thresholds)
-    return [name for name, able in zip(measure.real.names, finite, strict=True) if able]
 
 
 def _drawn_and_read(
     opened: OpenedRun,
     section: SampleSection,
     models: Sequence[Checkpoint | None],
-    tagger: Tagger,
-    measure: RealPictures,
+    measure: DatasetMeasure,
 ) -> list[list[Bools]]:
     """Return what is read in each model's pictures of each prompt, [pictures, labels]."""
     folder = opened.folder
@@ -210,15 +151,14 @@ def _drawn_and_read(
     shutil.rmtree(folder.evaluated, ignore_errors=True)
     total = len(models) * len(section.prompts) * len(section.seeds)
     with task("evaluate", total, "pictures") as advance:
-        return [_read(opened, section, model, tagger, measure, advance) for model in models]
+        return [_read(opened, section, model, measure, advance) for model in models]
 
 
 def _read(
     opened: OpenedRun,
     section: SampleSection,
     model: Checkpoint | None,
-    tagger: Tagger,
-    measure: RealPictures,
+    measure: DatasetMeasure,
     drawn: Advance,
 ) -> list[Bools]:
     name = _grid_name(model)
@@ -232,12 +172,7 @@ def _read(
         for number in range(1, len(section.prompts) + 1)
         for seed in section.seeds
     ]
-    rows: list[Bools] = []
-    for _, outcome in stream(tagger, enumerate(paths)):
-        if isinstance(outcome, Dropped):
-            raise DataError(f"a picture that was just drawn cannot be read: {outcome.text}")
-        rows.append(outcome >= measure.thresholds)
-    return list(np.array(rows).reshape(len(section.prompts), len(section.seeds), -1))
+    return measure.read(paths)
 
 
 def _grid_name(model: Checkpoint | None) -> str:
@@ -245,20 +180,17 @@ def _grid_name(model: Checkpoint | None) -> str:
 
 
 def _evaluation(
-    measure: RealPictures,
-    asked: Sequence[Prompt],
-    signature: Sequence[str],
+    measure: DatasetMeasure,
     models: Sequence[Checkpoint | None],
     read: Sequence[list[Bools]],
     section: SampleSection,
-    tagger: Tagger,
 ) -> Evaluation:
-    real = measure.real
+    real, asked, signature = measure.pictures.real, measure.prompts, measure.signature
     figures = [read_back.figures(real, asked, found, signature) for found in read]
     shuffled = [
         read_back.shuffled_figures(real, asked, found, signature) for found in (read[0], read[-1])
     ]
-    of_real = read_back.real_figures(real, asked, signature, measure.taught)
+    of_real = read_back.real_figures(real, asked, signature, measure.pictures.taught)
     return Evaluation(
         base=figures[0],
         adapter=figures[-1],
@@ -271,14 +203,14 @@ def _evaluation(
             unasked=read_back.mean(one.unasked for one in shuffled),
         ),
         signature_tags=tuple(signature),
-        prompts=_prompt_results(measure, asked, read[0], read[-1]),
-        tags=_tag_results(measure, asked, read[0], read[-1]),
+        prompts=_prompt_results(measure, read[0], read[-1]),
+        tags=_tag_results(measure, read[0], read[-1]),
         checkpoints=tuple(
             CheckpointResult(step=model.step, **asdict(found))
             for model, found in zip(models, figures, strict=True)
             if model is not None
         ),
-        tagger=tagger.name,
+        tagger=measure.tagger.name,
         real_pictures=len(real.read),
         seeds=section.seeds,
         size=section.size,
@@ -289,11 +221,11 @@ def _evaluation(
 
 
 def _prompt_results(
-    measure: RealPictures, asked: Sequence[Prompt], base: list[Bools], adapter: list[Bools]
+    measure: DatasetMeasure, base: list[Bools], adapter: list[Bools]
 ) -> tuple[PromptResult, ...]:
-    real = measure.real
+    real = measure.pictures.real
     results = []
-    for prompt, before, after in zip(asked, base, adapter, strict=True):
+    for prompt, before, after in zip(measure.prompts, base, adapter, strict=True):
         results.append(
             PromptResult(
                 prompt=prompt.text,
@@ -308,10 +240,10 @@ def _prompt_results(
 
 
 def _tag_results(
-    measure: RealPictures, asked: Sequence[Prompt], base: list[Bools], adapter: list[Bools]
+    measure: DatasetMeasure, base: list[Bools], adapter: list[Bools]
 ) -> tuple[TagResult, ...]:
     """The tags of the prompts without the trigger; first those furthest below their ceiling."""
-    real = measure.real
+    real, asked = measure.pictures.real, measure.prompts
     results = []
     for tag in sorted(
         {tag for prompt in asked if read_back.is_prior(prompt) for tag in prompt.asked}
@@ -321,7 +253,7 @@ def _tag_results(
             read_back.shares(real, [tag], np.concatenate([found[place] for place in places]))
             for found in (base, adapter)
         )
-        threshold = float(measure.thresholds[real.columns[tag]])
+        threshold = float(measure.pictures.thresholds[real.columns[tag]])
         results.append(TagResult(tag, threshold, before, after, real.ceiling(tag)))
     return tuple(
         sorted(results, key=lambda one: one.adapter - (1 if one.ceiling is None else one.ceiling))

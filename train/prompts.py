@@ -3,7 +3,7 @@
 The choice follows from the pictures alone, so that every run on a dataset is asked the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,20 +53,23 @@ def trigger_prompts(
     ]
 
 
-def read_prompts(path: Path, names: Sequence[str], trigger: str) -> list[Prompt]:
-    """Return the prompts of a file, a line each; asked are those of their tags that `names` hold.
-
-    Raises DatasetError when there is no such file, or it holds no prompt.
-    """
-    known, called = set(names), canonical(trigger)
+def own_prompts(lines: Sequence[str], names: Collection[str], trigger: str) -> list[Prompt]:
+    """Return a person's prompts; asked are those of their tags that `names` hold."""
+    called = canonical(trigger)
     prompts = []
-    for line in lines_of(path):
+    for line in lines:
         tags = split(line)
-        asked = tuple(tag for tag in tags if tag in known and tag != called)
+        asked = tuple(tag for tag in tags if tag in names and tag != called)
         prompts.append(Prompt(line, asked, trigger=bool(called) and called in tags))
-    if not prompts:
-        raise DatasetError(f"--prompts {path} holds no prompt: write one a line")
     return prompts
+
+
+def prompt_lines(path: Path) -> list[str]:
+    """Return a person's prompts, a line each. Raises DatasetError where there are none."""
+    lines = lines_of(path)
+    if not lines:
+        raise DatasetError(f"--prompts {path} holds no prompt: write one a line")
+    return lines
 
 
 def lines_of(path: Path) -> list[str]:

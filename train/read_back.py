@@ -6,13 +6,15 @@ floor       the same on pictures of the prompts that did not ask for the tag: wh
             get, averaged over all shufflings that give no picture a tag it was asked for
 unasked     how many tags are read in a picture that nobody asked for
 signature   the share of pictures of the trigger alone in which a tag that it stands for is read
+obeyed      recall of what is asked for beside the trigger
+watched     the share of pictures of the trigger alone in which one more tag is read
 
 Everything is judged by one threshold per tag, fixed beforehand on real pictures alone
 (`fit_thresholds`): one that is chosen on drawn pictures could be chosen to flatter them.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +45,18 @@ class Figures:
     recall: float | None
     signature: float | None
     unasked: float | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """All that is read in the pictures of one model, or in real ones.
+
+    figures: those of Figures, obeyed and watched, and whatever else a measure has. recall: of each
+    tag that any prompt asks for, over the pictures of all prompts that do.
+    """
+
+    figures: Mapping[str, float | None]
+    recall: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -150,6 +164,47 @@ def shuffled_figures(
     everything = [seen for _, seen in prior]
     leaks = shares(real, signature, np.concatenate(everything)) if everything else []
     return Figures(mean(recalls), mean(leaks), mean(unasked))
+
+
+def reading(
+    real: Real,
+    prompts: Sequence[Prompt],
+    read: Sequence[Bools],
+    signature: Sequence[str],
+    watch: str = "",
+) -> Reading:
+    """Return all that is read in one model's pictures; read: of each prompt, [pictures, labels]."""
+    pairs = list(zip(prompts, read, strict=True))
+    called = [shares(real, p.asked, found) for p, found in pairs if p.trigger and p.asked]
+    alone = [found for p, found in pairs if p.trigger and not p.asked]
+    recall = {
+        tag: shares(real, [tag], np.concatenate([found for p, found in pairs if tag in p.asked]))
+        for tag in sorted({tag for prompt in prompts for tag in prompt.asked})
+    }
+    return Reading(
+        asdict(figures(real, prompts, read, signature))
+        | {
+            "obeyed": mean(share for found in called for share in found),
+            "watched": mean(shares(real, [watch], np.concatenate(alone)))
+            if watch and alone
+            else None,
+        },
+        {tag: share for tag, (share,) in recall.items()},
+    )
+
+
+def real_reading(
+    real: Real, prompts: Sequence[Prompt], signature: Sequence[str], taught: Bools, watch: str = ""
+) -> Reading:
+    """Return the same of the real pictures; taught: those that the trigger stands for."""
+    called = [tag for prompt in prompts if prompt.trigger for tag in prompt.asked]
+    shown = {tag: real.ceiling(tag) for prompt in prompts for tag in prompt.asked}
+    watched = mean(shares(real, [watch], real.read[taught])) if watch and taught.any() else None
+    return Reading(
+        asdict(real_figures(real, prompts, signature, taught))
+        | {"obeyed": mean(map(real.ceiling, called)), "watched": watched},
+        {tag: share for tag, share in sorted(shown.items()) if share is not None},
+    )
 
 
 def is_prior(prompt: Prompt) -> bool:

@@ -26,7 +26,7 @@ from schemas.tables import (
     PROBABILITIES,
     REPLACED,
 )  # fmt: skip
-from schemas.tags import CATEGORIES, canonical, split
+from schemas.tags import CATEGORIES, canonical
 from taggers.locate import Files, locate
 from taggers.stream import Dropped, stream
 from taggers.thresholds import thresholds, without_gaps
@@ -102,21 +102,26 @@ def read_pictures(manifest: Path, prep: PrepRecipe | None, tagger: Tagger) -> Re
 
 
 def find_signature(
-    folder: Path, prep: PrepRecipe | None, pictures: RealPictures, given: str
+    folder: Path,
+    prep: PrepRecipe | None,
+    pictures: RealPictures,
+    given: Sequence[str],
+    where: str = "--signature",
 ) -> tuple[str, ...]:
     """Return the tags that the trigger stands for, of those that the tagger knows.
 
     They are the `given`; else what prep.toml collapses into the trigger; else the general tags that
     the tagger reads in most of the trigger's pictures, without those that say what is in a picture
-    of anybody. Raises DatasetError when a given one is unknown to the tagger.
+    of anybody. Raises DatasetError when a given one, which stands in `where`, is unknown to the
+    tagger.
     """
     real = pictures.real
-    if unknown := [tag for tag in split(given) if tag not in real.columns]:
-        raise DatasetError(f'--signature: the tagger knows no tag "{unknown[0]}"')
+    if unknown := [tag for tag in given if tag not in real.columns]:
+        raise DatasetError(f'{where}: the tagger knows no tag "{unknown[0]}"')
     if not pictures.trigger:
         return ()
     options = prep.caption if prep is not None else CaptionsSection()
-    tags: Sequence[str] = split(given) or _collapsed(folder, options)
+    tags: Sequence[str] = given or _collapsed(folder, options)
     if not tags:
         often = real.read[pictures.taught].mean(axis=0) >= options.collapse.share
         spared = set(map(canonical, options.collapse.spare))

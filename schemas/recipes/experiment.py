@@ -130,7 +130,7 @@ class ExperimentRecipe(Section):
         *,
         under: Mapping[str, Any] | None = None,
     ) -> PrepRecipe:
-        """Return prep.toml of an arm, over the dataset's and under `changes`. Raises RecipeError."""
+        """Return an arm's prep.toml: over the dataset's, under `changes`. Raises RecipeError."""
         values = merged(merged(under or {}, self.prep_changes(arm)), changes or {})
         return checked(PrepRecipe, values, lambda _: f"arm {arm}, prep")
 

@@ -27,7 +27,7 @@ from schemas.recipes.train import SampleSection
 from taggers import images
 from taggers.wd14 import Tagger, load
 from train.finished import OpenedRun
-from train.prompts import read_prompts
+from train.prompts import own_prompts
 from train.read_back import (
     Bools,
     Floats,
@@ -145,7 +145,7 @@ def measure_of(
     real, thresholds = judged(tagger, shown, _probabilities(tagger, work, fresh))
     able = np.isfinite(thresholds)
     readable = [name for name, can in zip(real.names, able, strict=True) if can]
-    own = read_prompts(prompts, readable, trigger)
+    own = own_prompts(ask.prompts, readable, trigger)
     if silent := [prompt.text for prompt in own if not prompt.asked]:
         raise RecipeError(f'ask.prompts: "{silent[0]}" asks for nothing that the tagger knows')
     first = (Prompt(trigger, (), trigger=True),) if trigger else ()

@@ -156,7 +156,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is_drawn(
     before = sorted(trained.rglob("*"))
     unknown = (
         f"the tagger tagger knows none of the tags that {file} asks for: ask for others, or read"
-        " with another --tagger"
+        " with another tagger"
     )
     with pytest.raises(DatasetError, match=f"^{re.escape(unknown)}$"):
         evaluate(trained, prompts=file, **FEW)
@@ -178,7 +178,7 @@ def test_a_dataset_of_too_few_tags_asks_for_prompts(dataset: Path, recipe: Make)
     run = train(recipe(steps={"total": 1}), dataset, device="cpu").folder
     message = (
         f"no tag that the tagger tagger knows stands in 5 captions of {dataset}/manifest.parquet,"
-        " and not in nearly all: write prompts into a file and give it with --prompts"
+        " and not in nearly all: give prompts of your own in --prompts"
     )
     with pytest.raises(DatasetError, match=f"^{re.escape(message)}$"):
         evaluate(run, tagger=str(TAGGER), **FEW)

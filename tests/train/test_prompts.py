@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import DatasetError
-from train.prompts import PAIRS, SINGLES, pairs, prior_prompts, read_prompts, trigger_prompts
+from train.prompts import (
+    PAIRS,
+    SINGLES,
+    own_prompts,
+    pairs,
+    prior_prompts,
+    prompt_lines,
+    trigger_prompts,
+)
 from train.read_back import SHOWN, Prompt, Real
 
 LABELS = 40
@@ -80,16 +88,16 @@ def test_a_file_has_a_prompt_a_line(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("Red Hair, hat\n\n azusa \\(school\\), smile,  \nqzx\n", encoding="utf-8")
     names = ["red_hair", "smile", "azusa_(school)"]
-    assert read_prompts(file, names, "azusa (school)") == [
+    assert own_prompts(prompt_lines(file), names, "azusa (school)") == [
         Prompt("Red Hair, hat", ("red_hair",)),
         Prompt("azusa \\(school\\), smile,", ("smile",), trigger=True),
         Prompt("qzx", ()),
     ]
-    assert not any(prompt.trigger for prompt in read_prompts(file, names, ""))
+    assert not any(prompt.trigger for prompt in own_prompts(prompt_lines(file), names, ""))
     file.write_text("\n \n", encoding="utf-8")
     message = f"--prompts {file} holds no prompt: write one a line"
     with pytest.raises(DatasetError, match=f"^{re.escape(message)}$"):
-        read_prompts(file, names, "")
+        prompt_lines(file)
     none = tmp_path / "none.txt"
     with pytest.raises(DatasetError, match=re.escape(f"--prompts {none} cannot be read as UTF-8")):
-        read_prompts(none, names, "")
+        prompt_lines(none)

@@ -17,6 +17,7 @@ from prep.demo.recipes import CHARACTER, TAGGER
 from schemas.errors import DatasetError
 from schemas.files import write_json
 from schemas.tables import IMPORTED, MANIFEST, MEMBERS, POSTS, PROBABILITIES
+from schemas.tags import split
 from taggers.wd14 import Tagger, load
 from train.read_back import EVIDENCE
 from train.real_pictures import (
@@ -168,7 +169,7 @@ def test_the_signature_is_given_or_declared_or_found_or_seen(folder: Path, tagge
         if collapse:
             text += f"[caption.collapse]\ntags = {collapse}\n"
         (folder / "prep.toml").write_text(text, encoding="utf-8")
-        return set(find_signature(folder, read_prep(folder), found, given))
+        return set(find_signature(folder, read_prep(folder), found, split(given)))
 
     seen = signature()  # nothing says it: what is read in most of the trigger's pictures
     assert len(seen & fixed) >= len(fixed) - 1
@@ -192,7 +193,7 @@ def test_without_a_trigger_there_is_no_signature(folder: Path, tagger: Tagger) -
     found = read(folder, tagger)
     assert found.trigger == ""
     assert not found.taught.any()
-    assert find_signature(folder, read_prep(folder), found, "hat") == ()
+    assert find_signature(folder, read_prep(folder), found, ["hat"]) == ()
 
 
 def test_the_tagger_is_the_given_one_or_the_datasets_first(folder: Path, tmp_path: Path) -> None:
