@@ -38,7 +38,7 @@ class Status:
 
 
 STEPS = (
-    Step("fetch", (), fetch.inputs, fetch.fetch),
+    Step("fetch", (), fetch.inputs, fetch.update),
     Step("dedup", ("fetch",), dedup.inputs, dedup.dedup),
     Step("tag", ("fetch",), tag.inputs, tag.tag, tag.intact),
     Step("caption", ("dedup", "tag"), caption.inputs, caption.caption),
@@ -56,6 +56,7 @@ FOLDERS = {
         "tables/twins.parquet",
         "tables/shown.parquet",
         "tables/site_tags.parquet",
+        "tables/fetched.json",
     ),
     "dedup": ("tables/hashes", "tables/groups.parquet"),
     "tag": ("tables/probs", "tables/thresholds.parquet"),

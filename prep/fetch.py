@@ -1,6 +1,9 @@
 """From queries and folders to images on disk: list, download, verify, import, refresh."""
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,26 +15,49 @@ from prep.dataset import Dataset
 from prep.download import Download
 from prep.folder import set_state
 from prep.headers import ANIMATED
-from prep.listing import Listing, beside, changed, collect, import_set
+from prep.listing import Listing, beside, changed, collect
 from prep.seals import Drop, Seal
 from prep.twins import twins_of
 from schemas.errors import DatasetError
-from schemas.files import fingerprint, sha256_of
+from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
-from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, TWINS
+from schemas.tables import EXCLUDED, IMPORTED, MEMBERS, TWINS, Table
 
 STAGE = "fetch"
 
 
 def inputs(dataset: Dataset) -> str:
     """What shapes this stage: the sets and the site; and folders, which may gain files."""
-    recipe = dataset.recipe
-    sets = {
-        name: [part.query, part.limit, set_state(dataset, name) if part.folder else ""]
-        for name, part in recipe.sets.items()
-    }
+    return fingerprint(wanted(dataset))
+
+
+def wanted(dataset: Dataset) -> dict[str, str]:
+    """Return what shapes each set now, as a fingerprint."""
     manners = {"requests_per_second", "files_per_second"}  # how fast is not what
-    return fingerprint(sets, recipe.fetch.model_dump(mode="json", exclude=manners))
+    options = dataset.recipe.fetch.model_dump(mode="json", exclude=manners)
+    return {
+        name: fingerprint(
+            part.query, part.limit, set_state(dataset, name) if part.folder else "", options
+        )
+        for name, part in dataset.recipe.sets.items()
+    }
+
+
+def fetched(root: Path) -> Mapping[str, str]:
+    """Return the same of each set that was fetched, when it last was; empty before."""
+    path = fetched_path(root)
+    if not path.is_file():
+        return {}
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(key) for name, key in stored.items()}
+    except (ValueError, AttributeError):
+        return {}  # damaged: every set is fetched again
+
+
+def fetched_path(root: Path) -> Path:
+    """Where is kept what shaped each set when it was last fetched."""
+    return root / "tables" / "fetched.json"
 
 
 def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
@@ -48,18 +74,17 @@ def fetch(dataset: Dataset, *, restore: bool = False) -> Seal:
             f"fetch: removed by hand and staying out: {count} of the images"
             " (`--restore` takes them back)"
         )
-    shaped_by = inputs(dataset)
-    with seals.timed(dataset.root, STAGE):
-        client = site_of(dataset)
-        listing = collect(dataset, client)
-        vanished.note(dataset, client, listing)
-        if pages := [*beside(dataset, listing), *listing.pages]:
-            dataset.posts.append(changed(dataset, pages))
-            dataset.posts.fold()
-        _download(dataset, client, listing)
-        _write(dataset, listing)
-        knowledge.learn(dataset, client)
-        return _seal(dataset, shaped_by, listing)
+    return _bring(dataset, list(dataset.recipe.sets))
+
+
+def update(dataset: Dataset) -> Seal:
+    """Fetch the sets that are not what they were when they were last fetched.
+
+    The others stay as they were listed then: for one set more the site is asked about that alone.
+    """
+    before = fetched(dataset.root) if seals.read_seal(dataset.root, STAGE) else {}
+    now = wanted(dataset)
+    return _bring(dataset, [name for name in now if before.get(name) != now[name]])
 
 
 def refresh(dataset: Dataset) -> Seal:
@@ -97,35 +122,10 @@ def refresh(dataset: Dataset) -> Seal:
         )
 
 
-def import_sets(dataset: Dataset, names: Collection[str], *, seal: bool) -> Seal | None:
-    """Take in the folders of these sets alone; all else stays as it was last fetched.
-
-    `seal` says that the rest is up to date, so that the stage is; else `fetch` has to run yet.
-    """
+def import_sets(dataset: Dataset, names: Collection[str]) -> Seal:
+    """Take in the folders of these sets alone; all else stays as it was last fetched."""
     dataset.note_removed()
-    shaped_by = inputs(dataset) if seal else ""
-    with seals.timed(dataset.root, STAGE):
-        listing = Listing()
-        for name in names:
-            import_set(dataset, name, listing)
-        if pages := beside(dataset, listing):
-            dataset.posts.append(changed(dataset, pages))
-            dataset.posts.fold()
-        others = [name for name in dataset.recipe.sets if name not in names]
-        rest = pa.array(others, pa.string())
-        imported = dataset.table(IMPORTED)
-        listing.imported += imported.filter(pc.is_in(imported["set"], rest)).to_pylist()
-        members = dataset.table(MEMBERS)
-        for row in members.filter(pc.is_in(members["set"], rest)).to_pylist():
-            listing.members.append((row["set"], row["md5"], row["post_id"]))
-        twins = dataset.table(TWINS)
-        for row in twins.filter(pc.is_in(twins["set"], rest)).to_pylist():
-            listing.twins.append((row["set"], row["md5"], row["post_id"]))
-        earlier = [drop for drop in seals.drops_of(dataset.root, STAGE) if drop.set in others]
-        listing.drops += earlier
-        listing.rows_in += sum(name in others for name, _, _ in listing.members) + len(earlier)
-        _write(dataset, listing)
-        return _seal(dataset, shaped_by, listing) if seal else None
+    return _bring(dataset, names)
 
 
 def site_of(dataset: Dataset) -> BooruClient:
@@ -138,6 +138,49 @@ def site_of(dataset: Dataset) -> BooruClient:
         options.files_per_second,
         variants=options.size != "original",
     )
+
+
+def _bring(dataset: Dataset, names: Collection[str]) -> Seal:
+    """Bring these sets up to what the site and the folders hold now; others stay as they are.
+
+    The stage is up to date after it where the others were.
+    """
+    now = wanted(dataset)
+    with seals.timed(dataset.root, STAGE):
+        client = site_of(dataset)
+        listing = collect(dataset, client, names)
+        vanished.note(dataset, client, listing, names)
+        if pages := [*beside(dataset, listing), *listing.pages]:
+            dataset.posts.append(changed(dataset, pages))
+            dataset.posts.fold()
+        _download(dataset, client, listing)
+        _add_others(dataset, names, listing)
+        _write(dataset, listing)
+        if any(dataset.recipe.sets[name].query for name in names):
+            knowledge.learn(dataset, client)
+        held = {**fetched(dataset.root), **{name: now[name] for name in names}}
+        held = {name: held[name] for name in now if name in held}
+        seal = _seal(dataset, fingerprint(held), listing)
+        write_json(fetched_path(dataset.root), held)
+        return seal
+
+
+def _add_others(dataset: Dataset, names: Collection[str], listing: Listing) -> None:
+    """Add what was last fetched of the other sets."""
+    others = [name for name in dataset.recipe.sets if name not in names]
+
+    def rows(table: Table) -> list[dict[str, Any]]:
+        held = dataset.table(table)
+        found = held.filter(pc.is_in(held["set"], pa.array(others, pa.string())))
+        return list(found.to_pylist())
+
+    members = rows(MEMBERS)
+    listing.imported += rows(IMPORTED)
+    listing.members += [(row["set"], row["md5"], row["post_id"]) for row in members]
+    listing.twins += [(row["set"], row["md5"], row["post_id"]) for row in rows(TWINS)]
+    earlier = [drop for drop in seals.drops_of(dataset.root, STAGE) if drop.set in others]
+    listing.drops += earlier
+    listing.rows_in += len(members) + len(earlier)
 
 
 def _download(dataset: Dataset, client: BooruClient, listing: Listing) -> None:

@@ -22,12 +22,14 @@ from prep.seals import Drop
 from schemas.errors import DatasetError
 from schemas.files import fingerprint, md5_of, writing
 from schemas.progress import say, task
+from schemas.recipes.load import PREP_FILE
 from schemas.recipes.prep import SetSection
 from schemas.tables import EXCLUDED, IMAGES, IMPORTED
 
 GONE = "gone from its folder"
 GONE_FOLDER = "gone"  # the state of a folder that is not there, and of which nothing is known
-MADE = ("images", "tables", "latents", "reports", "runs", "logs")  # what a dataset makes
+# folders that a dataset makes
+MADE = ("images", "tables", "latents", "reports", "runs", "logs", "experiments")
 AT_ONCE = 64  # images whose rows are kept together: a kill re-reads at most these
 
 
@@ -53,8 +55,9 @@ def folder_of(root: Path, part: SetSection) -> Path:
 
 def folder_state(root: Path, part: SetSection) -> str:
     """A name for what the folder holds now, from names, sizes and times: no file is read."""
-    files = ((path, path.stat()) for path in _files(folder_of(root, part), root, ()))
-    return fingerprint([[str(path), s.st_size, s.st_mtime_ns] for path, s in files])
+    base = folder_of(root, part)
+    files = ((path.relative_to(base), path.stat()) for path in _files(base, root, ()))
+    return fingerprint([[path.as_posix(), s.st_size, s.st_mtime_ns] for path, s in files])
 
 
 def set_state(dataset: Dataset, name: str) -> str:
@@ -186,7 +189,9 @@ def _files(folder: Path, root: Path, inner: Iterable[Path]) -> Iterator[Path]:
         raise DatasetError(f"{folder} is no folder: `from` names a folder of images")
     base = folder.resolve()
     own = root.resolve()
-    foreign = (own, *(own / made for made in MADE), *inner)
+    # a variant's set may be the folder of the dataset that it is made from
+    datasets = (own, base) if (base / PREP_FILE).is_file() else (own,)
+    foreign = (own, *(one / made for one in datasets for made in MADE), *inner)
     places = {path.relative_to(base) for path in foreign if base in path.parents}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

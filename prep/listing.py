@@ -1,6 +1,6 @@
 """What the sets hold now: queries listed on the site and tested here, folders taken in."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -51,14 +51,15 @@ class Listed:
     unusable: tuple[str, str] | None
 
 
-def collect(dataset: Dataset, client: BooruClient) -> Listing:
-    """List every set. Raises QueryError before anything is asked where a query cannot be read."""
+def collect(dataset: Dataset, client: BooruClient, names: Collection[str] | None = None) -> Listing:
+    """List these sets, or all. Raises QueryError before anything is asked: a query is wrong."""
     recipe, now = dataset.recipe, datetime.now(UTC)
-    queries = read_queries(recipe.sets)
-    splits = splits_of(client, recipe.sets, queries, now)
+    names = recipe.sets if names is None else names
+    sets = {name: part for name, part in recipe.sets.items() if name in names}
+    splits = splits_of(client, sets, read_queries(sets), now)
     known = (dataset.table(SHOWN), dataset.table(VANISHED))
     listing = Listing(unseen={id for rows in known for id in rows["post_id"].to_pylist()})
-    for name in recipe.sets:
+    for name in sets:
         if name in splits:
             _list(client, name, splits[name], recipe.fetch, now, listing)
         else:

@@ -42,15 +42,20 @@ def mark(dataset: Dataset, gone: Collection[int]) -> None:
     VANISHED.write(dataset.path_of(VANISHED), rows.rename_columns(["post_id", "md5"]))
 
 
-def note(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
+def note(dataset: Dataset, client: BooruClient, listing: Listing, names: Collection[str]) -> None:
     """Find which posts a finished listing misses because they are gone, mark and drop them.
 
-    What the others have become joins the listed pages. Sets whose query is another than when they
-    were last listed start anew. Raises SiteError.
+    `names`: the sets that were listed. What the other posts have become joins the listed pages.
+    Sets whose query is another than when they were last listed start anew. Raises SiteError.
     """
     queries = {name: render(query) for name, query in read_queries(dataset.recipe.sets).items()}
     shown = dataset.table(SHOWN).to_pylist()
-    earlier = [(r["set"], r["post_id"]) for r in shown if queries.get(r["set"]) == r["query"]]
+    stay = [r for r in shown if r["set"] in queries and r["set"] not in names]
+    earlier = [
+        (r["set"], r["post_id"])
+        for r in shown
+        if r["set"] in names and queries.get(r["set"]) == r["query"]
+    ]
     before = set(dataset.table(VANISHED).column("post_id").to_pylist())
     asked = sorted({post for _, post in earlier if post in listing.unseen} - before)
     pages, gone = by_id(client, asked, "fetch: looking for posts that were not listed")
@@ -64,4 +69,4 @@ def note(dataset: Dataset, client: BooruClient, listing: Listing) -> None:
     listing.drops += [Drop(name, f"post {post}", GONE) for name, post in lost]
     listing.rows_in += len(lost)
     rows = [{"set": name, "query": queries[name], "post_id": post} for name, post in {*now, *lost}]
-    SHOWN.write(dataset.path_of(SHOWN), pa.Table.from_pylist(rows, schema=SHOWN.schema))
+    SHOWN.write(dataset.path_of(SHOWN), pa.Table.from_pylist(stay + rows, schema=SHOWN.schema))

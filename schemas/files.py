@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -46,6 +47,27 @@ def disk_error(error: OSError, path: Path) -> DiskError | None:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return DiskError(f"no permission to write {path}: change it, or choose another folder")
     return None
+
+
+def put(place: Path, make: Callable[[Path], object]) -> None:
+    """Let `make` write a file aside, which then takes its place: none is written into.
+
+    Not synced, unlike what `writing` writes: for what can be made again in no time.
+    """
+    aside = place.with_name(place.name + ASIDE)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside.unlink(missing_ok=True)  # left by a kill; nothing can be linked to it
+    make(aside)
+    aside.replace(place)
+
+
+def link(source: Path, place: Path) -> bool:
+    """Let `place` be `source` by another name; False on another drive, or where none can be."""
+    try:
+        put(place, partial(os.link, source))
+    except OSError:
+        return False
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -6,10 +6,9 @@ the dataset's image as well: `copy` is for those who want to edit what is export
 """
 
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -22,7 +21,7 @@ from prep.dataset import Dataset
 from prep.exports.kinds import File, Kind, Row, files, fixed_tags, with_separators
 from prep.folder import MADE
 from schemas.errors import DatasetError
-from schemas.files import ASIDE, fingerprint, write_json
+from schemas.files import ASIDE, fingerprint, link, put, write_json
 from schemas.progress import say, task
 from schemas.tables import CAPTIONS, GIVEN_OUT, MANIFEST
 from schemas.tags import CATEGORIES, canonical
@@ -227,39 +226,19 @@ def _write(dataset: Dataset, target: Path, wanted: Sequence[File], copy: bool) -
         for file in wanted:
             image, place = dataset.root / file.image, target / file.name
             if not file.image:
-                _put(place, partial(_write_bytes, file.data))
+                put(place, partial(_write_bytes, file.data))
             elif not copy and place.exists() and place.samefile(image):
                 linked += 1
-            elif copy or not _linked(image, place):
-                _put(place, partial(shutil.copyfile, image))
+            elif copy or not link(image, place):
+                put(place, partial(shutil.copyfile, image))
             else:
                 linked += 1
             advance()
     return linked
 
 
-def _linked(image: Path, place: Path) -> bool:
-    """Let `place` be the image by another name; False on another drive, or where none can be."""
-    try:
-        _put(place, partial(os.link, image))
-    except OSError:
-        return False
-    return True
-
-
 def _write_bytes(data: bytes, path: Path) -> None:
     path.write_bytes(data)
-
-
-def _put(place: Path, make: Callable[[Path], object]) -> None:
-    """Make a file aside, then let it take its place: nothing is written into what is there.
-
-    Not synced, unlike the dataset's own files: an export is made again in no time.
-    """
-    aside = place.with_name(place.name + ASIDE)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    make(aside)
-    aside.replace(place)
 
 
 def _remove(target: Path, name: str) -> None:

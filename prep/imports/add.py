@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from prep import fetch, seals
+from prep import fetch
 from prep.dataset import Dataset
 from prep.folder import MADE, folder_of
 from prep.imports.beside import EXTENSIONS
 from prep.imports.layout import Part, Role, parts
 from prep.imports.trigger import leading
 from prep.lock import locked
-from schemas.errors import DatasetError, KirokuError, UsageError
+from schemas.errors import DatasetError, UsageError
 from schemas.progress import say
 from schemas.recipes.edit import add_sets
 from schemas.recipes.load import PREP_FILE
@@ -48,17 +48,15 @@ def add(
             _planned(dataset, part, bool(name), role, repeats) for part in parts(source, name, role)
         ]
         new = {p.name: p.section(root) for p in found if p.name not in dataset.recipe.sets}
-        fresh = _is_fresh(dataset)
         if new:
             add_sets(root / PREP_FILE, new)
             dataset = Dataset.open(root)
-        return _import(dataset, [part.name for part in found], fresh)
+        return _import(dataset, [part.name for part in found])
 
 
-def _import(dataset: Dataset, names: Sequence[str], fresh: bool) -> list[Imported]:
+def _import(dataset: Dataset, names: Sequence[str]) -> list[Imported]:
     before = _members(dataset)
-    seal = fresh or not any(part.query for part in dataset.recipe.sets.values())
-    fetch.import_sets(dataset, names, seal=seal)
+    fetch.import_sets(dataset, names)
     after = _members(dataset)
     for name in names:
         _suggest_trigger(dataset, name)
@@ -111,15 +109,6 @@ def _planned(dataset: Dataset, part: Part, named: bool, role: Role | None, repea
         if given and given != stands:
             raise DatasetError(f'set "{own}" has {key} = {stands} in {file}: change it there')
     return Part(own, part.folder, held.role, held.repeats)
-
-
-def _is_fresh(dataset: Dataset) -> bool:
-    """Whether nothing but what is imported now is new to the stage fetch."""
-    seal = seals.read_seal(dataset.root, fetch.STAGE)
-    try:
-        return seal is not None and seal.inputs == fetch.inputs(dataset)
-    except KirokuError:
-        return False
 
 
 def _members(dataset: Dataset) -> dict[str, set[str]]:

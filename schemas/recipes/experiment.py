@@ -95,7 +95,7 @@ class ExperimentRecipe(Section):
     figures: tuple[Figure, ...] = Field(("signature", "kept"), min_length=1)
     """what decides; each is one more comparison to correct for"""
     prep: dict[str, Any] = Field(default_factory=dict)
-    """keys of prep.toml, over the dataset's"""
+    """keys of prep.toml, over the dataset's; `sets.plain = false` leaves that set out"""
     train: dict[str, Any] = Field(default_factory=dict)
     """keys of train.toml, over the dataset's"""
     ask: AskSection = AskSection()

@@ -27,9 +27,10 @@ from prep.demo.portrait import sample
 from prep.demo.recipes import CHARACTER, TAGGER, TRIGGER
 from prep.demo.site import Site
 from prep.demo.world import World
+from prep.fetch import fetch
 from prep.init import init
 from schemas.errors import DatasetError
-from schemas.tables import CAPTIONS, GROUPS, MANIFEST
+from schemas.tables import CAPTIONS, GROUPS, MANIFEST, MEMBERS
 
 POSTS = int(os.environ.get("KIROKU_TEST_POSTS", "300"))  # before ten are added; 5000 takes minutes
 
@@ -194,13 +195,43 @@ def test_a_refreshed_score_touches_no_pixels(
         site.calls.clear()
         work.clear()
         dataset = Dataset.open(folder)
-        chain.run_one(dataset, ALL[0])
+        chain.run_one(dataset, ALL[0], fetch)
         run(folder)
         assert set(asked(site)) == {"posts.json"}
         assert work == Counter()
         after = {row["md5"]: row for row in MANIFEST.read(folder / "manifest.parquet").to_pylist()}
         assert after[low["md5"]]["score"] == 777
         assert "masterpiece" in after[low["md5"]]["caption"]
+
+
+def test_for_one_set_more_the_site_is_asked_about_that_alone(
+    make_folder: Callable[..., Path], site: Site
+) -> None:
+    folder = make_folder(site, main={"query": CHARACTER}, cats={"query": "cat_ears"})
+    steps = ALL[:1]
+    chain.run(Dataset.open(folder), steps)
+    before = Dataset.open(folder).table(MEMBERS).to_pylist()
+    recipe = (folder / "prep.toml").read_text(encoding="utf-8")
+    more = '[sets.plain]\nquery = "hat"\nlimit = 5\nrole = "reg"\n'
+    (folder / "prep.toml").write_text(recipe + "\n" + more, encoding="utf-8")
+    site.calls.clear()
+    assert chain.run(Dataset.open(folder), steps) == ["fetch"]
+    searches = {call.query.get("tags") for call in site.calls if call.path == "/posts.json"}
+    assert searches == {"hat"}
+    after = Dataset.open(folder).table(MEMBERS).to_pylist()
+    assert [row for row in after if row["set"] != "plain"] == before
+    assert sum(row["set"] == "plain" for row in after) == 5
+    sealed = seals.read_seal(folder, "fetch")
+    assert sealed == fetch(Dataset.open(folder))  # which lists every set
+
+    (folder / "prep.toml").write_text(recipe.replace("cat_ears", "smile"), encoding="utf-8")
+    site.calls.clear()
+    assert chain.run(Dataset.open(folder), steps) == ["fetch"]
+    searches = {call.query.get("tags") for call in site.calls if call.path == "/posts.json"}
+    assert searches == {"smile"}
+    assert {row["set"] for row in Dataset.open(folder).table(MEMBERS).to_pylist()} == {
+        "main", "cats",
+    }  # fmt: skip
 
 
 def test_a_file_removed_by_hand_stays_away_until_it_is_restored(

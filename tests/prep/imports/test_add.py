@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from prep import chain, seals
+from prep import chain, fetch, seals
 from prep.cli import app
 from prep.dataset import Dataset
 from prep.demo.booru import running
@@ -85,8 +85,10 @@ def test_a_set_is_added_and_no_word_of_the_recipe_is_lost(root: Path, tmp_path: 
     assert {row["md5"] for row in dataset.table(MEMBERS).to_pylist()} == {
         md5_of(path) for path in (tmp_path / "My Picks").glob("*.png")
     }
-    # the query has not been asked yet: the stage is not done
-    assert seals.read_seal(root, "fetch") is None
+    # the query has not been asked yet: the stage is not up to date
+    seal = seals.read_seal(root, "fetch")
+    assert seal is not None
+    assert seal.inputs != fetch.inputs(dataset)
 
 
 def test_importing_again_takes_what_is_new(root: Path, tmp_path: Path) -> None:
