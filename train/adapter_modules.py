@@ -1,12 +1,15 @@
 """What an adapter file holds, module by module: which kind each is, and the change it makes.
 
 Whoever wrote the file: kohya-ss/sd-scripts, LyCORIS, diffusers, peft, kiroku. One module at a time
-is read, so that a large file is never in memory whole.
+is read, so that a large file is never in memory whole. A change that is additive can be had as the
+product of two factors, whatever its kind.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import isfinite, prod
 from pathlib import Path
 
 import torch
@@ -47,6 +50,12 @@ class LowRank:
         """Return the change of these outputs, fp32 [n, in * k * k]."""
         return lora.delta(self.down, self.up[rows], self.alpha).flatten(1)
 
+    def factors(self) -> "LowRank":
+        """Return the change as two factors, which it is."""
+        if self.up.shape[1] != self.down.shape[0]:
+            raise RuntimeError("factors of two ranks")
+        return self
+
 
 @dataclass(frozen=True)
 class Hadamard:
@@ -66,23 +75,44 @@ class Hadamard:
         (left, right), (left2, right2) = self.first, self.second
         return products.loha((left[rows], right), (left2[rows], right2), self.alpha)
 
+    def factors(self) -> LowRank:
+        """Return the change as two factors, of the product of both ranks at most."""
+        inputs = self.first[1].shape[1:]
+        return _low_rank(products.loha_factors(self.first, self.second, self.alpha), inputs)
+
 
 @dataclass(frozen=True)
 class Kronecker:
-    """LoKr. one: [a, b], two: [c, d, ...]."""
+    """LoKr. Each side is a matrix, or two whose product it is: [a, b], and [c, d, ...]."""
 
-    one: torch.Tensor
-    two: torch.Tensor
+    first: tuple[torch.Tensor, ...]
+    second: tuple[torch.Tensor, ...]
     scale: float
+
+    @cached_property
+    def one(self) -> torch.Tensor:
+        """The first side, [a, b]."""
+        return _product(self.first)
+
+    @cached_property
+    def two(self) -> torch.Tensor:
+        """The second side, [c, d, ...]."""
+        return _product(self.second)
 
     @property
     def outputs(self) -> int:
         """How many the weight has."""
-        return self.one.shape[0] * self.two.shape[0]
+        return self.first[0].shape[0] * self.second[0].shape[0]
 
     def rows(self, rows: slice) -> torch.Tensor:
         """Return the change of these outputs, fp32 [n, in * k * k]."""
         return products.lokr(self.one, self.two, self.scale, rows)
+
+    def factors(self) -> LowRank:
+        """Return the change as two factors, of the product of both sides' ranks."""
+        sides = _narrow(self.first, self.one), _narrow(self.second, self.two)
+        inputs = (self.one.shape[1] * self.two.shape[1], *self.two.shape[2:])
+        return _low_rank(products.lokr_factors(*sides, self.scale), inputs)
 
 
 @dataclass(frozen=True)
@@ -99,6 +129,10 @@ class Whole:
     def rows(self, rows: slice) -> torch.Tensor:
         """Return the change of these outputs, fp32 [n, in * k * k]."""
         return self.change[rows].float().flatten(1)
+
+    def factors(self) -> LowRank:
+        """Return the change as two factors, of which the narrower is the identity."""
+        return _low_rank(products.whole_factors(self.rows(slice(None))), self.change.shape[1:])
 
 
 Plain = LowRank | Hadamard | Kronecker | Whole
@@ -191,9 +225,34 @@ class AdapterFile:
         }
         return self._built(module, empty)
 
+    def factors(self, module: Module) -> LowRank:
+        """Return the change that a module of an additive kind makes, as two factors.
+
+        down is in the form of the module's kernel. Raises ModelError.
+        """
+        change = self.read(module)
+        with self._told(module):
+            found = change.plain.factors()
+        sides = found.up.isfinite().all() and found.down.isfinite().all()
+        if not (sides and isfinite(found.alpha)):
+            raise ModelError(
+                f"{self.file.name}: {module.written} has weights that are not finite: the file is"
+                " of no use"
+            )
+        kernel = self.architecture.kernel(module.name)
+        if found.down.dim() == 2 and found.down.shape[1] % prod(kernel) == 0:  # as LyCORIS has it
+            return replace(found, down=found.down.reshape(found.down.shape[0], -1, *kernel))
+        return found
+
     def _built(self, module: Module, tensors: Mapping[str, torch.Tensor]) -> Change:
-        try:
+        with self._told(module):
             return build(tensors)
+
+    @contextmanager
+    def _told(self, module: Module) -> Iterator[None]:
+        """Say it in a sentence where tensors are missing or do not go together."""
+        try:
+            yield
         except (KeyError, RuntimeError, IndexError) as error:
             said = f"no {error.args[0]}" if isinstance(error, KeyError) else "their shapes differ"
             raise ModelError(
@@ -280,13 +339,36 @@ def _kronecker(tensors: Mapping[str, torch.Tensor]) -> Kronecker:
     """LoKr, either side of which may be whole; where both are, alpha means nothing."""
     ranks = [tensors[end].shape[0] for end in ("lokr_w1_b", "lokr_w2_b") if end in tensors]
     scale = _alpha(tensors, ranks[0]) / ranks[0] if ranks else 1.0
-    sides = []
+    sides: list[tuple[torch.Tensor, ...]] = []
     for side in ("lokr_w1", "lokr_w2"):
         if side in tensors:
-            sides.append(tensors[side])
+            sides.append((tensors[side],))
             continue
-        left, right = tensors[f"{side}_a"].float(), tensors[f"{side}_b"].float()
+        left, right = tensors[f"{side}_a"], tensors[f"{side}_b"]
         if side == "lokr_w2" and "lokr_t2" in tensors:
             left, right = left.T, products.tucker(tensors["lokr_t2"], right)
-        sides.append(left @ right.flatten(1))
+        sides.append((left, right))
     return Kronecker(sides[0], sides[1], scale)
+
+
+def _product(side: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """A side of LoKr as one matrix, fp32."""
+    if len(side) == 1:
+        return side[0].float()
+    left, right = side
+    product = left.float() @ right.float().flatten(1)
+    return product.reshape(-1, *right.shape[1:])
+
+
+def _narrow(side: tuple[torch.Tensor, ...], matrix: torch.Tensor) -> products.Factors:
+    """The factors of a side of LoKr, where they are narrower than the matrix that they make."""
+    flat = matrix.flatten(1)
+    if len(side) == 2 and side[1].shape[0] < min(flat.shape):
+        return side[0], side[1].flatten(1)
+    return products.whole_factors(flat)
+
+
+def _low_rank(factors: products.Factors, inputs: Sequence[int]) -> LowRank:
+    """Factors that count as they are. inputs: [in, k, k]."""
+    up, down = factors
+    return LowRank(down.reshape(-1, *inputs), up, float(down.shape[0]))

@@ -49,6 +49,14 @@ _SGM_OUTSIDE = {  # what belongs to no level
     "add_embedding_linear_1": "label_emb_0_0",
     "add_embedding_linear_2": "label_emb_0_2",
 }
+_WIDE = {  # the ends of the names of 3x3 convolutions, and of 1x1; all else is Linear
+    "sd15": re.compile(r"(resnets_\d+_conv[12]|samplers_\d+_conv|^conv_in|^conv_out)$"),
+    "sdxl": re.compile(r"(in_layers_2|out_layers_3|_op|_conv|^input_blocks_0_0|^out_2)$"),
+}
+_NARROW = {
+    "sd15": re.compile(r"_(proj_in|proj_out|conv_shortcut)$"),
+    "sdxl": re.compile(r"_skip_connection$"),
+}
 
 T = TypeVar("T")
 
@@ -105,6 +113,15 @@ class Architecture:
             name, dot, rest = key.partition(".")
             renamed[self.own_name(name) + dot + rest] = tensor
         return renamed
+
+    def kernel(self, name: str) -> tuple[int, ...]:
+        """Return the kernel of a module by its `own_name`: (3, 3), (1, 1), or () of a Linear."""
+        path = name.removeprefix(UNET_PREFIX)
+        if path == name:
+            return ()
+        if _WIDE[self.kind].search(path):
+            return (3, 3)
+        return (1, 1) if _NARROW[self.kind].search(path) else ()
 
     def parse(self, text: str, *, conv: bool = False, where: str = "") -> frozenset[str]:
         """Return the blocks that `adapter.blocks` names: "all", "unet" or "IN04-07,OUT03-06,TE".

@@ -24,8 +24,6 @@ from schemas.recipes.train import TrainRecipe
 from train.adapters.layer import key_of
 from train.run_folder import RunFolder, changed_keys, refuse_changes
 
-JOINED = ("lora", "locon")  # kinds whose cycles are one adapter of their ranks' sum
-
 
 @dataclass(frozen=True)
 class Cycle:
@@ -60,7 +58,7 @@ class ReloraResult:
 
     folder: Path
     cycles: tuple[CycleResult, ...]
-    adapter: Path | None  # the sum of all cycles; None where the kind has no such sum
+    adapter: Path | None  # the sum of all cycles; None where there is no such sum
 
 
 def cycles_of(recipe: TrainRecipe, sets: Sequence[str]) -> list[Cycle]:
@@ -170,11 +168,13 @@ def _train(
 
 
 def _joined(recipe: TrainRecipe, runs: Sequence[RunFolder], folder: RunFolder) -> Path | None:
-    """Write what all cycles add up to as one adapter, where their kind has such a sum."""
-    if recipe.adapter.kind not in JOINED:
-        say(
-            f"cycles of {recipe.adapter.kind} are no one adapter: `train merge` merges them in turn"
-        )
+    """Write what all cycles add up to as one LoRA, where their kind has such a sum."""
+    kind = recipe.adapter.kind
+    if kind == "dora":
+        say("cycles of dora are no one adapter: `train merge` merges them in turn")
+        return None
+    if kind == "full" and not recipe.relora.rank:
+        say("cycles of full add up to a change of full rank: relora.rank makes a LoRA of it")
         return None
     from train.merging.join import join
     from train.merging.sources import Source

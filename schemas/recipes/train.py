@@ -358,7 +358,7 @@ class ReloraSection(Section):
     keep: float = Field(0.1, gt=0, lt=1)
     """reset = "prune": the part of each moment that stays"""
     rank: int = Field(0, ge=0)
-    """of the one adapter that all cycles are joined into; 0: the sum of their ranks, exactly"""
+    """of the LoRA that all cycles are joined into; 0: the sum of their ranks, exactly"""
     finish: FinishSection | None = None
     """{ set = "finish", times = 2, steps = 500 }: at the end, on that set alone"""
 

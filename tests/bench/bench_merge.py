@@ -2,7 +2,7 @@
 
     python tests/bench/bench_merge.py [--kind dora] [--rank 128] [--sdxl]
 
-Writes a checkpoint of random numbers (2.0 GB; SDXL 6.5 GB) and the result beside it in a temporary
+Writes a checkpoint of random numbers (2.0 GB; SDXL 6.8 GB) and the result beside it in a temporary
 folder, and removes both. The peak of a process of its own is reported: resident memory, less what
 it had after the imports.
 """

@@ -58,6 +58,9 @@ def test_the_change_is_what_lycoris_makes_of_the_file(way: str, shape: str) -> N
         base.weight -= found
     some = change.delta(weight[5:17], slice(5, 17))
     torch.testing.assert_close(some, found[5:17])
+    factors = change.plain.factors()
+    torch.testing.assert_close(factors.rows(slice(None)), found.flatten(1))
+    assert factors.down.shape[0] <= min(24, weight[0].numel())
 
 
 @pytest.mark.parametrize("on_output", [True, False])
@@ -130,6 +133,48 @@ def test_files_of_no_use_are_told(
     with pytest.raises(ModelError) as caught:
         open_adapter(path)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("lora_unet_middle_block_0_in_layers_2", (2, 3, 3)),
+        ("lora_unet_input_blocks_4_0_skip_connection", (18, 1, 1)),
+        ("lora_unet_middle_block_1_proj_in", (18,)),
+    ],
+)
+def test_factors_have_the_form_of_their_modules_kernel(
+    name: str, inputs: tuple[int, ...], tmp_path: Path
+) -> None:
+    """LyCORIS writes a LoHa's kernels as rows: what they are of is seen from the name."""
+    ends = {"hada_w1_a": (4, 2), "hada_w1_b": (2, 18), "hada_w2_a": (4, 1), "hada_w2_b": (1, 18)}
+    path = tmp_path / "a.safetensors"
+    save_file({f"{name}.{end}": torch.randn(shape) for end, shape in ends.items()}, path)
+    adapter = open_adapter(path, SDXL)
+    assert adapter.factors(adapter.modules[0]).down.shape == (2, *inputs)
+
+
+@pytest.mark.parametrize(
+    ("up", "said"),
+    [
+        (
+            torch.ones(6, 3),
+            "the tensors of lora_unet_x make no change (their shapes differ): get it again",
+        ),
+        (
+            torch.full((6, 2), torch.nan),
+            "lora_unet_x has weights that are not finite: the file is of no use",
+        ),
+    ],
+)
+def test_factors_that_are_none_are_told(up: torch.Tensor, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    down = torch.ones(2, 4)
+    save_file({"lora_unet_x.lora_down.weight": down, "lora_unet_x.lora_up.weight": up}, path)
+    adapter = open_adapter(path, SDXL)
+    with pytest.raises(ModelError) as caught:
+        adapter.factors(adapter.modules[0])
+    assert str(caught.value) == f"adapter a.safetensors: {said}"
 
 
 def test_a_module_that_lacks_a_tensor_is_named(tmp_path: Path) -> None:

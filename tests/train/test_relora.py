@@ -284,10 +284,12 @@ def test_the_folder_of_other_cycles_is_not_gone_on_with(picked: Path, recipe: Ma
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("kind", "rank"), [("lora", 2 * 2), ("loha", 2 * 2 * 2)])
 def test_all_cycles_are_one_adapter_that_does_what_they_do_in_turn(
-    picked: Path, recipe: Make
+    kind: str, rank: int, picked: Path, recipe: Make
 ) -> None:
-    asked = recipe(**TWO | {"save": {"precision": "fp32"}})
+    section = {"kind": kind, "dim": 2, "blocks": "M00,TE"}
+    asked = recipe(**TWO | {"save": {"precision": "fp32"}, "adapter": section})
     result = relora(asked, picked, device="cpu")
     assert result.adapter is not None
     plain = find_model(asked.model, picked)
@@ -299,7 +301,7 @@ def test_all_cycles_are_one_adapter_that_does_what_they_do_in_turn(
         for name, weight in other.named_parameters():
             assert torch.allclose(weight, weights[name], atol=1e-6), name
     ranks = {t.shape[0] for n, t in load_file(result.adapter).items() if "lora_down" in n}
-    assert ranks == {2 * asked.adapter.dim}
+    assert ranks == {rank}
 
 
 def test_a_set_that_is_not_there_is_told(dataset: Path, recipe: Make) -> None:

@@ -128,6 +128,24 @@ def test_every_module_has_one_name_and_lies_in_a_block_of_its_architecture(
     assert flat == {"TE", *architecture.attention}
 
 
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_the_kernel_of_every_module_is_known_by_its_name(
+    kind: Any, request: pytest.FixtureRequest
+) -> None:
+    unet, texts = request.getfixturevalue(f"real_{kind}")
+    architecture = ARCHITECTURES[kind]
+    named = {architecture.unet_name(path): module for path, module in unet.named_modules()}
+    for number, text in enumerate(texts):
+        named |= {architecture.text_name(number, p): m for p, m in text.named_modules()}
+    found = {
+        name: tuple(module.weight.shape[2:])
+        for name, module in named.items()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    assert {name: architecture.kernel(name) for name in found} == found
+    assert set(found.values()) == {(), (1, 1), (3, 3)}
+
+
 def test_sgm_names_are_those_that_diffusers_converts_back(real_sdxl: Networks) -> None:
     """diffusers' own converter of single files, on weights under our names."""
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint

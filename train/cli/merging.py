@@ -26,7 +26,7 @@ def merge(
 
     train merge base.safetensors azusa.safetensors:0.8:OUT03-06 --out new.safetensors
 
-    Where the first is an adapter too, LoRAs and LoCons are joined into one.
+    Where the first is an adapter too, all are joined into one LoRA.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def merge(
     less
         Add the difference of other checkpoints to this one, instead of to the base.
     rank
-        Of the one adapter that adapters are joined into; else as many as they have together.
+        Of the one LoRA that adapters are joined into; else as many as they have together.
     precision
         That of the U-Net and text encoders in the result.
     allow_unmatched
@@ -104,7 +104,7 @@ def resize(
     overwrite: Flag = False,
     json: Flag = False,
 ) -> None:
-    """Cut a LoRA or LoCon to smaller ranks: train resize azusa.safetensors --to 4 8 16 32
+    """Cut an adapter to smaller ranks: train resize azusa.safetensors --to 4 8 16 32
 
     Each target gives a file beside the adapter (azusa-4.safetensors), and its error: the part of
     the change, as a Frobenius norm, that is lost.

@@ -6,7 +6,7 @@ checkpoint.py     where the weight of each module lies in a checkpoint, of eithe
 match.py          what of an adapter is found there, and why not the rest
 changes.py        what adapters and other checkpoints add to a checkpoint's tensors
 merge.py          checkpoint + changes, written tensor by tensor
-low_rank.py       adapters that are two factors a module: taken apart, and written
+low_rank.py       adapters as two factors a module: measured, cut, and written
 factors.py        singular values of a product that is never made
 target.py         how far to cut: a rank, singular values, a size
 resize.py         an adapter cut to targets      join.py   adapters joined into one

@@ -1,9 +1,10 @@
-"""Adapters joined into one adapter: exactly, by joining their factors, or at a rank.
+"""Adapters joined into one LoRA: exactly, by joining their factors, or at a rank.
 
     up @ down = sum of strength * factor of the block * up_i @ down_i * alpha_i / rank_i
 
 Factors side by side give the sum itself, with no products of one adapter's up and another's down;
-the rank is the sum of the ranks. Cut to a rank, each module is the nearest to the sum.
+the rank is the sum of the ranks, of a LoHa the product of its two. Cut to a rank, each module is
+the nearest to the sum. No module's rank is above what its weight can have.
 """
 
 import json
@@ -15,20 +16,24 @@ import torch
 
 from schemas.errors import ModelError, UsageError
 from train.adapter_file import KINDS, PRECISIONS, write_adapter
-from train.adapter_modules import AdapterFile, LowRank, open_adapter
+from train.adapter_modules import AdapterFile, LowRank, Module, open_adapter
+from train.adapters.products import whole_factors
 from train.blocks import TEXT, Architecture, block_of_name
 from train.kinds import SPOKEN
 from train.merging.block_weights import block_weights
+from train.merging.factors import balanced
 from train.merging.low_rank import (
+    additive,
     file_tensors,
     is_wide,
-    low_rank,
     network_metadata,
     precision_of,
     take_apart,
 )
 from train.merging.merge import RECORD, Precision, record_of
 from train.merging.sources import Source
+
+DOWN = ".lora_down.weight"
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,15 @@ class Joined:
     errors: Mapping[str, float]  # by block; empty where nothing was cut
 
 
+@dataclass(frozen=True)
+class Part:
+    """What an adapter adds to a module, and what it counts."""
+
+    file: AdapterFile
+    module: Module
+    factor: float
+
+
 def join(
     sources: Sequence[Source],
     out: Path | None,
@@ -53,43 +67,36 @@ def join(
     """Write one adapter that does what all sources do together to `out`; None writes nothing.
 
     rank: of each module at most, 0 for as many as all have together. Raises ModelError where one is
-    no LoRA or LoCon, or of another kind of model; UsageError where `out` cannot be written.
+    of no additive kind, or of another kind of model; UsageError where `out` cannot be written.
     """
     if out is not None:
         _check_out(sources, out, overwrite)
     files = [open_adapter(source.path) for source in sources]
     architecture = _architecture(files)
-    joined = _joined(files, sources, architecture)
+    parts = _parts(files, sources, architecture)
     saved = precision_of(files) if precision == "same" else precision
-    dtype = PRECISIONS[saved]
     error, errors = 0.0, dict[str, float]()
-    tensors: dict[str, torch.Tensor] = {}
     if rank:
-        parts = take_apart(joined, architecture)
-        ranks = {name: min(rank, len(found.values)) for name, found in parts.spectra.items()}
-        tensors = parts.tensors(ranks, dtype)
-        error, errors = parts.errors(ranks)
+        apart = take_apart(lambda name: _sum(parts[name]), parts, architecture)
+        ranks = {name: min(rank, len(of.values)) for name, of in apart.modules.items()}
+        (tensors,) = apart.cut([ranks], PRECISIONS[saved])
+        error, errors = apart.errors(ranks)
     else:
-        ranks = {name: found.down.shape[0] for name, found in joined.items()}
-        for name, found in joined.items():
-            up, down = found.up.flatten(1), found.down.flatten(1)
-            tensors |= file_tensors(name, up, down, 1.0, found.down.shape[1:], dtype)
+        tensors = _exact(parts, PRECISIONS[saved])
+    shapes = [tensor.shape for name, tensor in tensors.items() if name.endswith(DOWN)]
     if out is not None:
-        figures = [
-            (ranks[name], float(ranks[name]), is_wide(found.down.shape[1:]))
-            for name, found in joined.items()
-        ]
         record = {"sources": [record_of(source) for source in sources], "rank": rank}
+        figures = [(shape[0], float(shape[0]), is_wide(shape[1:])) for shape in shapes]
         metadata = {
             **KINDS[architecture.kind],
-            **{"ss_network_module": "networks.lora", "ss_output_name": out.stem},
+            "ss_output_name": out.stem,
             **network_metadata(figures, {}),
             **{"modelspec.sai_model_spec": "1.0.0", "modelspec.title": out.stem},
             RECORD: json.dumps([record], sort_keys=True, ensure_ascii=False),
         }
         write_adapter(out, tensors, metadata, saved)
-    told = min(ranks.values()), max(ranks.values())
-    return Joined(architecture.kind, len(ranks), told, error, errors)
+    told = [shape[0] for shape in shapes]
+    return Joined(architecture.kind, len(shapes), (min(told), max(told)), error, errors)
 
 
 def _check_out(sources: Sequence[Source], out: Path, overwrite: bool) -> None:
@@ -115,37 +122,47 @@ def _architecture(files: Sequence[AdapterFile]) -> Architecture:
     return first.architecture
 
 
-def _joined(
+def _parts(
     files: Sequence[AdapterFile], sources: Sequence[Source], architecture: Architecture
-) -> dict[str, LowRank]:
-    """The factors of every module that something is left of, side by side; alpha is the rank."""
-    found: dict[str, list[LowRank]] = {}
+) -> dict[str, list[Part]]:
+    """What is added up for every module of which something is left."""
+    found: dict[str, list[Part]] = {}
     for file, source in zip(files, sources, strict=True):
         weights = block_weights(source.blocks, architecture)
-        for module in file.modules:
-            plain = low_rank(file, module)
-            factor = source.strength * weights[block_of_name(module.name) or TEXT]
+        for name, module in additive(file).items():
+            factor = source.strength * weights[block_of_name(name) or TEXT]
             if factor:
-                scale = factor * plain.alpha / plain.down.shape[0]
-                held = LowRank(plain.down.float(), plain.up.float() * scale, 0.0)
-                found.setdefault(module.name, []).append(held)
-                _check_shape(found[module.name], file, module.written)
+                found.setdefault(name, []).append(Part(file, module, factor))
     if not found:
         raise UsageError("nothing is left: every block of every adapter counts 0")
-    return {
-        name: LowRank(
-            torch.cat([part.down for part in parts]),
-            torch.cat([part.up for part in parts], dim=1),
-            float(sum(part.down.shape[0] for part in parts)),
-        )
-        for name, parts in sorted(found.items())
-    }
+    return dict(sorted(found.items()))
 
 
-def _check_shape(parts: Sequence[LowRank], file: AdapterFile, name: str) -> None:
-    first, last = parts[0], parts[-1]
-    if first.down.shape[1:] != last.down.shape[1:] or first.outputs != last.outputs:
-        raise ModelError(
-            f"{file.file.name}: {name} is of another shape than in the adapters before it: they"
-            " were made for different models"
-        )
+def _sum(parts: Sequence[Part]) -> LowRank:
+    """The factors of a module's changes side by side, or their sum's own where it is narrower."""
+    changes = [part.file.factors(part.module) for part in parts]
+    inputs = changes[0].down.shape[1:]
+    ups, downs = [], []
+    for part, own in zip(parts, changes, strict=True):
+        if (own.outputs, own.down.shape[1:]) != (changes[0].outputs, inputs):
+            raise ModelError(
+                f"{part.file.file.name}: {part.module.written} is of another shape than in the"
+                " adapters before it: they were made for different models"
+            )
+        scale = part.factor * own.alpha / own.down.shape[0]
+        ups.append(own.up.float().flatten(1) * scale)
+        downs.append(own.down.float().flatten(1))
+    up, down = torch.cat(ups, dim=1), torch.cat(downs)
+    if len(down) > min(len(up), down.shape[1]):
+        up, down = whole_factors(up @ down)
+    return LowRank(down.reshape(-1, *inputs), up, float(len(down)))
+
+
+def _exact(parts: Mapping[str, Sequence[Part]], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The tensors of a file in which each module has all its factors."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, own in parts.items():
+        found = _sum(own)
+        up, down = balanced(found.up, found.down.flatten(1))
+        tensors |= file_tensors(name, up, down, 1.0, found.down.shape[1:], dtype)
+    return tensors

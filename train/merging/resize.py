@@ -1,4 +1,4 @@
-"""LoRA and LoCon cut to smaller ranks, each module to the nearest change that its rank allows."""
+"""Adapters of additive kinds cut to LoRAs, each module to the nearest change of its rank."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,9 @@ from train.merging.block_weights import named_blocks
 from train.merging.low_rank import (
     STALE,
     Apart,
+    Measured,
+    additive,
     is_wide,
-    low_rank,
     network_metadata,
     precision_of,
     take_apart,
@@ -55,20 +56,27 @@ def resize(
     """Write `adapter` cut to each target to the file of `outs` that stands at its place.
 
     blocks: targets of their own by names of blocks ("OUT03-06"). Raises ModelError where it is no
-    LoRA or LoCon, UsageError where a file is there already or a block's name is unknown.
+    additive kind, UsageError where a file is there already or a block's name is unknown.
     """
     for out in outs:
         if out.exists() and (not overwrite or out.samefile(adapter)):
             raise UsageError(f"{out} is there already: give another name, or --overwrite")
     file = open_adapter(adapter)
     own = _targets_of_blocks(file, blocks or {})
-    factors = {module.name: low_rank(file, module) for module in file.modules}
-    parts = take_apart(factors, file.architecture)
+    modules = additive(file)
+    parts = take_apart(lambda name: file.factors(modules[name]), modules, file.architecture)
     saved = precision_of([file]) if precision == "same" else precision
-    return [
-        _cut(file, parts, target, own, out, saved)
-        for target, out in zip(targets, outs, strict=True)
-    ]
+    dtype = PRECISIONS[saved]
+    series = [_ranks(file, parts, target, own, dtype) for target in targets]
+    made = []
+    for target, out, ranks, tensors in zip(
+        targets, outs, series, parts.cut(series, dtype), strict=True
+    ):
+        error, errors = parts.errors(ranks)
+        write_adapter(out, tensors, _metadata(file, parts, ranks, target, own, error), saved)
+        span = min(ranks.values()), max(ranks.values())
+        made.append(Resized(target.text, out, out.stat().st_size, span, error, errors))
+    return made
 
 
 def _targets_of_blocks(file: AdapterFile, blocks: Mapping[str, Target]) -> dict[str, Target]:
@@ -80,37 +88,30 @@ def _targets_of_blocks(file: AdapterFile, blocks: Mapping[str, Target]) -> dict[
     return found
 
 
-def _cut(
+def _ranks(
     file: AdapterFile,
     parts: Apart,
     target: Target,
     own: Mapping[str, Target],
-    out: Path,
-    precision: str,
-) -> Resized:
-    dtype = PRECISIONS[precision]
+    dtype: torch.dtype,
+) -> dict[str, int]:
+    """The rank of each module: by the target of its block, else by `target`."""
     ranks: dict[str, int] = {}
     for one in sorted({*own.values()} - {target}, key=lambda one: one.text):
-        names = [name for name, block in parts.blocks.items() if own.get(block) == one]
-        ranks |= _ranks(parts, one, names, dtype)
-    rest = [name for name in parts.spectra if name not in ranks]
+        held = {name: of for name, of in parts.modules.items() if own.get(of.block) == one}
+        ranks |= _ranks_of(held, one, dtype)
+    rest = {name: of for name, of in parts.modules.items() if name not in ranks}
     taken = _bytes_beside(file, parts, ranks, dtype) if target.measure == "size" else 0
-    ranks |= _ranks(parts, replace(target, value=target.value - taken), rest, dtype)
-    error, errors = parts.errors(ranks)
-    metadata = _metadata(file, parts, ranks, target, own, error)
-    write_adapter(out, parts.tensors(ranks, dtype), metadata, precision)
-    least, most = min(ranks.values()), max(ranks.values())
-    return Resized(target.text, out, out.stat().st_size, (least, most), error, errors)
+    return ranks | _ranks_of(rest, replace(target, value=target.value - taken), dtype)
 
 
-def _ranks(
-    parts: Apart, target: Target, names: Sequence[str], dtype: torch.dtype
+def _ranks_of(
+    modules: Mapping[str, Measured], target: Target, dtype: torch.dtype
 ) -> dict[str, int]:
     """The rank that a target gives to each of these modules."""
-    spectra = {name: parts.spectra[name] for name in names}
     if target.measure == "size":
-        return ranks_by_size(target, spectra, parts.scales, dtype.itemsize)
-    return {name: rank_by_values(target, found.values) for name, found in spectra.items()}
+        return ranks_by_size(target, modules, dtype.itemsize)
+    return {name: rank_by_values(target, of.values) for name, of in modules.items()}
 
 
 def _bytes_beside(
@@ -118,12 +119,12 @@ def _bytes_beside(
 ) -> int:
     """What a file takes beside the factors of the modules that have no rank yet, at most."""
     entries = []
-    for name, found in parts.spectra.items():
-        rank = ranks.get(name, len(found.values))
+    for name, of in parts.modules.items():
+        rank = ranks.get(name, len(of.values))
         entries += [
             Entry(f"{name}.alpha", dtype, ()),
-            Entry(f"{name}.lora_up.weight", dtype, (len(found.left), rank, 1, 1)),
-            Entry(f"{name}.lora_down.weight", dtype, (rank, *parts.inputs[name])),
+            Entry(f"{name}.lora_up.weight", dtype, (of.outputs, rank, 1, 1)),
+            Entry(f"{name}.lora_down.weight", dtype, (rank, *of.inputs)),
         ]
     factors = sum(e.size for e in entries if e.shape and e.name.partition(".")[0] in ranks)
     alphas = sum(e.size for e in entries if not e.shape)
@@ -140,10 +141,10 @@ def _metadata(
 ) -> dict[str, str]:
     """The file's metadata, with its ranks as they are now."""
     kept = {key: value for key, value in file.file.metadata.items() if key not in STALE}
-    figures = {
-        name: (rank, parts.scales[name] * rank, is_wide(parts.inputs[name]))
-        for name, rank in ranks.items()
-    }
+    figures = [
+        (ranks[name], of.scale * ranks[name], is_wide(of.inputs))
+        for name, of in parts.modules.items()
+    ]
     record = {
         "from": {"name": file.file.path.name, "sha256": sha256_of(file.file.path)},
         "to": target.text,
@@ -151,4 +152,4 @@ def _metadata(
         "error": round(error, 6),
     }
     told = {RECORD: json.dumps(record, sort_keys=True)}
-    return {**kept, **network_metadata(figures.values(), kept), **told}
+    return {**kept, **network_metadata(figures, kept), **told}

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from schemas.errors import UsageError
-from train.merging.factors import Spectrum
+from train.merging.low_rank import Measured
 
 Measure = Literal["rank", "sv_ratio", "sv_cumulative", "sv_fro", "size"]
 UNITS = {"KB": 1_000, "MB": 1_000_000}
@@ -69,15 +69,13 @@ def rank_by_values(target: Target, values: torch.Tensor) -> int:
     return min(len(values), 1 + int((reached < share * (1 - 1e-12)).sum()))
 
 
-def ranks_by_size(
-    target: Target, spectra: Mapping[str, Spectrum], scales: Mapping[str, float], itemsize: int
-) -> dict[str, int]:
+def ranks_by_size(target: Target, modules: Mapping[str, Measured], itemsize: int) -> dict[str, int]:
     """Return the rank of each module so that their factors take `target.value` bytes at most.
 
-    One for each, and then whichever value brings the most energy for its bytes. scales: what the
-    values of a module are multiplied by. Raises UsageError where one for each is too much.
+    One for each, and then whichever value brings the most energy for its bytes. Raises UsageError
+    where one for each is too much.
     """
-    costs = {name: itemsize * (len(s.left) + s.right.shape[1]) for name, s in spectra.items()}
+    costs = {name: itemsize * of.numbers for name, of in modules.items()}
     left = target.value - sum(costs.values())
     if left < 0:
         raise UsageError(
@@ -85,10 +83,10 @@ def ranks_by_size(
             f" {-left / 1000:,.0f} KB more"
         )
     steps: list[tuple[float, str]] = []
-    for name, own in spectra.items():
-        gains: Sequence[float] = (own.energy[1:] * scales[name] ** 2 / costs[name]).tolist()
+    for name, of in modules.items():
+        gains: Sequence[float] = (of.energy[1:] / costs[name]).tolist()
         steps += [(gain, name) for gain in gains]
-    ranks = dict.fromkeys(spectra, 1)
+    ranks = dict.fromkeys(modules, 1)
     for _, name in sorted(steps, key=lambda step: -step[0]):  # stable: a module's own stay in order
         if costs[name] <= left:
             ranks[name] += 1

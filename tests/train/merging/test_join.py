@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from adapter_formulas import Tensors, changes
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -17,23 +18,10 @@ from train.cli import app
 from train.merging.join import join
 from train.merging.sources import Source
 
-Changes = dict[str, torch.Tensor]
 
-
-def changes(path: Path) -> Changes:
-    """The change of each module, [out, in * k * k], in fp64."""
-    tensors = load_file(path)
-    found = {}
-    for name in sorted({key.partition(".")[0] for key in tensors}):
-        up, down = (tensors[f"{name}.lora_{end}.weight"].double() for end in ("up", "down"))
-        scale = float(tensors[f"{name}.alpha"]) / down.shape[0]
-        found[name] = up.flatten(1) @ down.flatten(1) * scale
-    return found
-
-
-def summed(parts: Iterable[tuple[Path, dict[str, float]]]) -> Changes:
+def summed(parts: Iterable[tuple[Path, dict[str, float]]]) -> Tensors:
     """The sum of adapters, each module times the factor of its block."""
-    found: Changes = {}
+    found: Tensors = {}
     for path, factors in parts:
         for name, change in changes(path).items():
             if factor := factors.get(block_of_name(name) or TEXT, 0.0):
@@ -70,6 +58,35 @@ def test_the_joined_adapter_is_the_sum(two: list[Path], tmp_path: Path) -> None:
         (0.5, ""),
         (-2.0, "TE,M00=0.25"),
     ]
+
+
+def test_kinds_may_be_mixed(bases: dict[str, Path], tmp_path: Path, make_adapter: Any) -> None:
+    """A LoHa counts with the product of its ranks, a full change as what its weight has."""
+    kinds: dict[str, dict[str, Any]] = {
+        "lora": {"dim": 4, "blocks": "OUT02"},
+        "loha": {"dim": 3, "conv_dim": 3, "blocks": "M00,OUT02"},
+        "full": {"conv_dim": 1, "blocks": "M00"},
+    }
+    base = bases["sdxl folder"]
+    paths = [make_adapter(f"{kind}.safetensors", base, kind=kind, **kinds[kind]) for kind in kinds]
+    out, cut = tmp_path / "out.safetensors", tmp_path / "cut.safetensors"
+    told = join([Source(path, 0.5) for path in paths], out)
+    expected = summed((path, {"M00": 0.5, "OUT02": 0.5}) for path in paths)
+    found, shapes = changes(out), {name: t.shape for name, t in load_file(out).items()}
+    assert found.keys() == expected.keys()
+    for name, change in expected.items():
+        assert (found[name] - change).norm() < 1e-5 * change.norm()
+    inner = "1_transformer_blocks_0_attn1_to_q.lora_down.weight"
+    assert shapes[f"lora_unet_output_blocks_2_{inner}"] == (4 + 3 * 3, 128)
+    assert shapes[f"lora_unet_middle_block_{inner}"] == (128, 128)
+    assert shapes["lora_unet_output_blocks_2_2_conv.lora_down.weight"] == (9, 128, 3, 3)
+    assert told.ranks == (9, 128)
+    told = join([Source(path, 0.5) for path in paths], cut, rank=8, precision="fp16")
+    after = changes(cut)
+    lost = sum(float((after[name] - change).square().sum()) for name, change in expected.items())
+    whole = sum(float(change.square().sum()) for change in expected.values())
+    assert told.error == pytest.approx((lost / whole) ** 0.5, rel=1e-3)
+    assert told.ranks == (8, 8)
 
 
 def test_at_a_rank_it_is_the_nearest_to_the_sum(two: list[Path], tmp_path: Path) -> None:

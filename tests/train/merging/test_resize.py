@@ -3,16 +3,16 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from adapter_formulas import changes
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from schemas.command import run
 from schemas.errors import ModelError, UsageError
@@ -23,7 +23,6 @@ from train.merging.factors import spectrum
 from train.merging.resize import resize
 from train.merging.target import Target, parse_target, rank_by_values
 
-Make = Callable[..., Path]
 RANK, SCALE = 12, 0.25
 NAMES = {  # a module of each form, and the shape of its weight
     "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q": (48, 40),
@@ -37,34 +36,45 @@ NAMES = {  # a module of each form, and the shape of its weight
 @pytest.fixture
 def adapter(tmp_path: Path) -> Path:
     """A LoCon whose singular values fall off, differently in each module."""
+    return written("locon", tmp_path / "a.safetensors")
+
+
+def written(kind: str, path: Path) -> Path:
+    """An adapter whose singular values fall off, differently in each module."""
     generator = torch.Generator().manual_seed(0)
-    tensors = {}
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    tensors: dict[str, torch.Tensor] = {}
     for number, (name, (outputs, *inputs)) in enumerate(NAMES.items()):
-        falling = torch.exp(-torch.arange(RANK) * (0.2 + 0.1 * number))
-        up = torch.randn(outputs, RANK, generator=generator) * falling
-        tensors[f"{name}.lora_up.weight"] = up.reshape(outputs, RANK, *(1 for _ in inputs[1:]))
-        kernel = (*inputs[:1], *inputs[1:])
-        tensors[f"{name}.lora_down.weight"] = torch.randn(RANK, *kernel, generator=generator)
-        tensors[f"{name}.alpha"] = torch.tensor(RANK * SCALE)
-    path = tmp_path / "a.safetensors"
+        width, falling = prod(inputs), torch.exp(-torch.arange(RANK) * (0.2 + 0.1 * number))
+        if kind == "locon":
+            ups = (outputs, RANK, *(1 for _ in inputs[1:]))
+            own = {
+                "lora_up.weight": (noise(outputs, RANK) * falling).reshape(ups),
+                "lora_down.weight": noise(RANK, *inputs),
+            }
+        elif kind == "loha":
+            pairs = (("hada_w1", RANK), ("hada_w2", 3))  # above the narrow module's rank together
+            own = {f"{w}_a": noise(outputs, r) * falling[:r] for w, r in pairs}
+            own |= {f"{w}_b": noise(r, width) for w, r in pairs}
+        elif kind == "full":
+            full = (noise(outputs, RANK) * falling) @ noise(RANK, width)
+            full += noise(outputs, width) / 50  # so that it has all the rank that its weight can
+            own = {"diff": full.reshape(outputs, *inputs)}
+        else:
+            own = {"lokr_w1": noise(4, 2), "lokr_w2_b": noise(RANK, width // 2)}
+            own["lokr_w2_a"] = noise(outputs // 4, RANK) * falling
+        if kind != "full":
+            own["alpha"] = torch.tensor(RANK * SCALE)
+        tensors |= {f"{name}.{end}": tensor for end, tensor in own.items()}
     told = {"ss_network_dim": "12", "ss_network_alpha": "3.0", "sshs_model_hash": "old"}
     told["ss_network_args"] = json.dumps({"conv_dim": "12", "preset": "x"})
+    if kind != "locon":
+        told["ss_network_module"] = "lycoris.kohya"
     write_adapter(path, tensors, told, "fp32")
     return path
-
-
-def products(path: Path) -> dict[str, torch.Tensor]:
-    """The change of each module, [out, in * k * k], in fp64."""
-    tensors = load_file(path)
-    found = {}
-    for name in NAMES:
-        up, down = (
-            tensors[f"{name}.lora_{end}.weight"].double().flatten(1) for end in ("up", "down")
-        )
-        found[name] = (
-            up.flatten(1) @ down.flatten(1) * float(tensors[f"{name}.alpha"]) / down.shape[0]
-        )
-    return found
 
 
 def ranks(path: Path) -> dict[str, int]:
@@ -73,12 +83,11 @@ def ranks(path: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("text", ["1", "4", "sv_ratio=5", "sv_cumulative=0.7", "sv_fro=0.9", "9KB"])
-def test_the_error_is_the_least_that_the_ranks_allow(
-    text: str, adapter: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out.safetensors"
+@pytest.mark.parametrize("kind", ["locon", "loha", "lokr", "full"])
+def test_the_error_is_the_least_that_the_ranks_allow(kind: str, text: str, tmp_path: Path) -> None:
+    adapter, out = written(kind, tmp_path / "a.safetensors"), tmp_path / "out.safetensors"
     (told,) = resize(adapter, [parse_target(text)], [out])
-    before, after, kept = products(adapter), products(out), ranks(out)
+    before, after, kept = changes(adapter), changes(out), ranks(out)
     lost: dict[str, float] = defaultdict(float)
     whole: dict[str, float] = defaultdict(float)
     for name, product in before.items():
@@ -118,6 +127,21 @@ def test_shapes_alpha_and_metadata_follow_the_rank(adapter: Path, tmp_path: Path
     assert metadata["sshs_model_hash"] not in ("", "old")
     record = json.loads(metadata["kiroku.resized"])
     assert (record["from"]["name"], record["to"]) == ("a.safetensors", "4")
+
+
+@pytest.mark.parametrize("kind", ["loha", "lokr", "full"])
+def test_what_comes_of_another_kind_is_a_lora(kind: str, tmp_path: Path) -> None:
+    adapter, out = written(kind, tmp_path / "a.safetensors"), tmp_path / "out.safetensors"
+    resize(adapter, [parse_target("2")], [out])
+    tensors = load_file(out)
+    for name, (outputs, *inputs) in NAMES.items():
+        assert list(tensors[f"{name}.lora_down.weight"].shape) == [2, *inputs]
+        assert list(tensors[f"{name}.lora_up.weight"].shape) == [outputs, 2, *[1] * len(inputs[1:])]
+    assert len(tensors) == 3 * len(NAMES)
+    with safe_open(out, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["ss_network_module"] == "networks.lora"
+    assert json.loads(metadata["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "2"}
 
 
 def test_blocks_may_have_targets_of_their_own(adapter: Path, tmp_path: Path) -> None:
@@ -214,28 +238,22 @@ def test_too_small_a_size_says_how_much_is_missing(adapter: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("end", "said"),
     [
         (
-            "dora",
+            "dora_scale",
             "is a DoRA, whose lengths were learnt with these very factors: what it changes depends"
             " on the weights it lies on, and the nearest factors do not give the nearest change;"
             " merge it into a checkpoint, or train it at the rank",
         ),
-        (
-            "loha",
-            "is LoHa: only LoRA and LoCon have factors that can be cut or joined; merge it into a"
-            " checkpoint",
-        ),
+        ("oft_blocks", "is of a kind not known here, so that it can neither be cut nor joined"),
     ],
 )
-def test_kinds_without_such_factors_are_refused(
-    kind: str, said: str, model: Path, tmp_path: Path, make_adapter: Any
+def test_kinds_that_are_no_sum_are_refused(
+    end: str, said: str, adapter: Path, tmp_path: Path
 ) -> None:
-    path = make_adapter("b.safetensors", model, kind=kind, blocks="M00")
+    name, *_ = NAMES
+    save_file({**load_file(adapter), f"{name}.{end}": torch.ones(48, 1)}, adapter)
     with pytest.raises(ModelError) as caught:
-        resize(path, [parse_target("2")], [tmp_path / "out.safetensors"])
-    assert (
-        str(caught.value)
-        == f"adapter b.safetensors: lora_unet_mid_block_attentions_0_proj_in {said}"
-    )
+        resize(adapter, [parse_target("2")], [tmp_path / "out.safetensors"])
+    assert str(caught.value) == f"adapter a.safetensors: {name} {said}"
