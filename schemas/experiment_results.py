@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from schemas.errors import DataError
+from schemas.figures import MEANINGS, meaning
 from schemas.files import write_text
-from schemas.intervals import LEVEL
+from schemas.intervals import LEVEL, Interval, interval
 from schemas.recipes.section import Section
 
 Figures = dict[str, float | None]  # by a figure's name; None: nothing was there to be read
@@ -53,6 +54,14 @@ class Arm(Section):
     """images among the dataset's that are for regularization"""
     runs: tuple[Run, ...]
     """in the order of the experiment's seeds"""
+
+    def mean(self, figure: str) -> Interval | None:
+        """Return the mean of a figure over the runs; None where a run lacks it."""
+        values = [run.figures.get(figure) for run in self.runs]
+        known = [value for value in values if value is not None]
+        return (
+            interval(known, meaning(figure).grain) if known and len(known) == len(values) else None
+        )
 
 
 class Difference(Section):
@@ -105,6 +114,21 @@ class ExperimentResult(Section):
     size: tuple[int, int]
     settings: tuple[tuple[str, str], ...]
     """what was done exactly: name and value, in the order they are shown"""
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The figures that every run of some arm has: those that decide, then the others."""
+        names = dict.fromkeys((*self.figures, *MEANINGS))
+        return tuple(name for name in names if any(arm.mean(name) for arm in self.arms))
+
+    def title(self, figure: str) -> str:
+        """Return what a figure is called: "watched" by its tag."""
+        return self.watch if figure == "watched" and self.watch else figure
+
+    @property
+    def missing_seeds(self) -> int:
+        """How many training seeds are still to be trained."""
+        return max(0, self.asked_seeds - len(self.seeds))
 
 
 def read_result(path: Path) -> ExperimentResult:

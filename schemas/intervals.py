@@ -1,6 +1,6 @@
 """Means of a few values, one per training seed: their interval, and what chance would give.
 
-Student's t; a spread below GRAIN counts as GRAIN.
+Student's t; a spread below a figure's grain counts as its grain.
 """
 
 import math
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 LEVEL = 0.95
-GRAIN = 0.01  # figures come of about a hundred readings: no spread is known to be smaller
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,22 @@ def t_quantile(level: float, df: int) -> float:
     return (low + high) / 2
 
 
-def interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+def interval(values: Sequence[float], grain: float, level: float = LEVEL) -> Interval:
     """Return the mean of the values, one per seed, and its t interval."""
     mean = fmean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
-    half = t_quantile(level, len(values) - 1) * _error(values)
+    half = t_quantile(level, len(values) - 1) * _error(values, grain)
     return Interval(mean, mean - half, mean + half)
 
 
-def chance(values: Sequence[float]) -> float | None:
+def chance(values: Sequence[float], grain: float) -> float | None:
     """Return the two-sided probability of such differences where there is none; None: too few."""
     if len(values) < 2:
         return None
-    return 1 - t_within(fmean(values) / _error(values), len(values) - 1)
+    return 1 - t_within(fmean(values) / _error(values, grain), len(values) - 1)
 
 
-def _error(values: Sequence[float]) -> float:
+def _error(values: Sequence[float], grain: float) -> float:
     """The standard error of the mean."""
-    return max(stdev(values), GRAIN) / math.sqrt(len(values))
+    return max(stdev(values), grain) / math.sqrt(len(values))

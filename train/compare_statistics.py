@@ -8,6 +8,7 @@ simple sequentially rejective multiple test procedure").
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from schemas.figures import meaning
 from schemas.intervals import LEVEL, Interval, chance, interval
 
 Runs = Mapping[str, Sequence[float | None]]  # of each figure, a value per seed
@@ -52,11 +53,14 @@ def compare(arms: Mapping[str, Runs], figures: Sequence[str]) -> list[Comparison
             differences = [b - a for a, b in pairs if a is not None and b is not None]
             if len(differences) == len(pairs) > 0:
                 found.append((arm, figure, differences))
-    chances = [chance(differences) for *_, differences in found]
+    grains = [meaning(figure).grain for _, figure, _ in found]
+    chances = [chance(one[2], grain) for one, grain in zip(found, grains, strict=True)]
     corrected = iter(holm([p for p in chances if p is not None]))
     return [
-        Comparison(arm, figure, interval(differences), None if p is None else next(corrected))
-        for (arm, figure, differences), p in zip(found, chances, strict=True)
+        Comparison(
+            arm, figure, interval(differences, grain), None if p is None else next(corrected)
+        )
+        for (arm, figure, differences), grain, p in zip(found, grains, chances, strict=True)
     ]
 
 
@@ -66,13 +70,7 @@ def verdict(first: str, comparisons: Sequence[Comparison]) -> str:
         return "One run each: not decided."
     parts = []
     for arm in dict.fromkeys(one.arm for one in comparisons):
-        changes = [
-            f"{one.figure} is {'higher' if one.difference.mean > 0 else 'lower'} by"
-            f" {abs(one.difference.mean):.2f} ({one.difference.low:+.2f} to"
-            f" {one.difference.high:+.2f})"
-            for one in comparisons
-            if one.arm == arm and one.decided
-        ]
+        changes = [_told(one) for one in comparisons if one.arm == arm and one.decided]
         if changes:
             parts.append(f"with {arm} {' and '.join(changes)}")
     if not parts:
@@ -80,3 +78,13 @@ def verdict(first: str, comparisons: Sequence[Comparison]) -> str:
     left = [f"{one.arm}: {one.figure}" for one in comparisons if not one.decided]
     rest = f"; not decided: {', '.join(left)}" if left else ""
     return f"Against {first}, {'; '.join(parts)}{rest}."
+
+
+def _told(one: Comparison) -> str:
+    """A difference in words, to as many digits as its figure is known."""
+    found, digits = one.difference, meaning(one.figure).digits
+    way = "higher" if found.mean > 0 else "lower"
+    return (
+        f"{one.figure} is {way} by {abs(found.mean):.{digits}f}"
+        f" ({found.low:+.{digits}f} to {found.high:+.{digits}f})"
+    )

@@ -117,7 +117,7 @@ def _table(experiment: Mapping[str, Any]) -> list[str]:
         "|---" * (len(names) + 3) + "|",
     ]
     for arm in experiment["arms"]:
-        cells = [_shown(interval([run[name] for run in arm["runs"]])) for name in names]
+        cells = [_shown(interval([run[name] for run in arm["runs"]], 0.01)) for name in names]
         seconds = sum(run["seconds"] for run in arm["runs"]) / len(arm["runs"])
         size = max(run["bytes"] for run in arm["runs"]) / 1024
         lines.append(f"| {arm['name']} | {' | '.join(cells)} | {seconds:.0f} | {size:.0f} |")

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.intervals import GRAIN, chance, interval, t_quantile, t_within
+from schemas.intervals import chance, interval, t_quantile, t_within
 
+GRAIN = 0.01
 values = st.lists(st.floats(-10, 10), min_size=2, max_size=6)
 
 
@@ -44,7 +45,7 @@ def test_the_quantile_is_where_the_share_is_reached(level: float, df: int) -> No
 
 @given(values, st.floats(-5, 5))
 def test_an_interval_moves_with_its_values_and_holds_their_mean(xs: list[float], by: float) -> None:
-    here, there = interval(xs), interval([x + by for x in xs])
+    here, there = interval(xs, GRAIN), interval([x + by for x in xs], GRAIN)
     assert here.low is not None
     assert here.high is not None
     assert there.low is not None
@@ -55,7 +56,7 @@ def test_an_interval_moves_with_its_values_and_holds_their_mean(xs: list[float],
 
 @given(values)
 def test_zero_lies_outside_the_interval_just_when_chance_is_small(xs: list[float]) -> None:
-    found, p = interval(xs), chance(xs)
+    found, p = interval(xs, GRAIN), chance(xs, GRAIN)
     assert found.low is not None
     assert found.high is not None
     assert p is not None

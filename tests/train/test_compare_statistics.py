@@ -82,3 +82,14 @@ def test_a_figure_that_a_run_lacks_is_not_compared() -> None:
         "b": {"kept": [0.1, 0.2], "style": [0.3, 0.4]},
     }
     assert [one.figure for one in compare(arms, ["kept", "style"])] == ["kept"]
+
+
+def test_a_loss_is_told_to_the_digits_that_it_is_known_by() -> None:
+    arms = {
+        "a": {"validation": [0.1001, 0.1003, 0.1002]},
+        "b": {"validation": [0.0981, 0.0984, 0.0981]},
+    }
+    (found,) = compare(arms, ["validation"])
+    assert verdict("a", [found]) == (
+        "Against a, with b validation is lower by 0.0020 (-0.0022 to -0.0018)."
+    )
