@@ -135,8 +135,14 @@ def read_result(path: Path) -> ExperimentResult:
     """Read an experiment's results. Raises DataError where they are broken."""
     try:
         return ExperimentResult.model_validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        raise DataError(f"{path} cannot be read as an experiment's results: {error}") from None
+    except OSError as error:
+        why = str(error.strerror)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        rule = first["msg"][:1].lower() + first["msg"][1:]
+        why = f"{where}: {rule}" if where else rule
+    raise DataError(f"{path} cannot be read as an experiment's results: {why}")
 
 
 def write_result(path: Path, result: ExperimentResult) -> None:

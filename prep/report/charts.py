@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from prep.report.html import Html, element
 
@@ -11,6 +12,15 @@ WIDTH, HEIGHT = 1000, 300  # of the drawing's own units; the page stretches them
 MOST_POINTS = 800  # of a line: more are no more to see
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart, and the class that says how it is drawn."""
+
+    points: Sequence[Point]
+    kind: str
+    ragged: bool = False  # single steps: a few wild ones are cut off, not to flatten the rest
+
+
 def curve(
     loss: Sequence[Point], smooth: Sequence[Point], validation: Sequence[Point], x: str
 ) -> Html:
@@ -18,37 +28,48 @@ def curve(
 
     `x` names the horizontal axis. The values that are not finite are left out.
     """
-    loss, smooth, validation = (
-        [point for point in line if math.isfinite(point[1])] for line in (loss, smooth, validation)
-    )
-    if not loss:
+    kinds = Line(loss, "steps", ragged=True), Line(smooth, "smooth"), Line(validation, "validation")
+    return chart(kinds, x)
+
+
+def chart(lines: Sequence[Line], x: str) -> Html:
+    """Draw lines of losses over each other; those without a finite value are left out."""
+    lines = [
+        replace(line, points=kept)
+        for line in lines
+        if (kept := [point for point in line.points if math.isfinite(point[1])])
+    ]
+    if not lines:
         return element("p", "No step has a finite loss.", class_="missing")
-    right = max(point[0] for point in (*loss, *validation)) or 1
-    ticks = _ticks(*_range(loss, smooth, validation))
-    low, high = ticks[0], ticks[-1]
+    right = max(point[0] for line in lines for point in line.points) or 1
+    marks = ticks(*_range(lines))
+    low, high = marks[0], marks[-1]
 
     def at(point: Point) -> Point:
         across, up = point[0] / right, (point[1] - low) / (high - low)
         return round(across * WIDTH, 1), round((1 - min(max(up, 0), 1)) * HEIGHT, 1)
 
     rules = (
-        element("line", x1=0, x2=WIDTH, y1=_text(at((0, t))[1]), y2=_text(at((0, t))[1]))
-        for t in ticks
+        element("line", x1=0, x2=WIDTH, y1=_text(at((0, mark))[1]), y2=_text(at((0, mark))[1]))
+        for mark in marks
+    )
+    told = "; ".join(
+        f"from {line.points[0][1]:.3f} to {line.points[-1][1]:.3f}"
+        for line in lines
+        if not line.ragged
     )
     drawing = element(
         "svg",
         element("g", rules, class_="rules"),
-        _path([at(point) for point in _thinned(loss)], "steps"),
-        _path([at(point) for point in _thinned(smooth)], "smooth"),
-        _path([at(point) for point in validation], "validation") if validation else None,
+        (_path([at(point) for point in _thinned(line.points)], line.kind) for line in lines),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         preserveAspectRatio="none",
         role="img",
-        aria_label=f"loss from {smooth[0][1]:.3f} to {smooth[-1][1]:.3f}",
+        aria_label=f"loss {told}",
     )
     heights = (
-        element("span", _text(tick), style=f"bottom:{(tick - low) / (high - low):.2%}")
-        for tick in ticks
+        element("span", _text(mark), style=f"bottom:{(mark - low) / (high - low):.2%}")
+        for mark in marks
     )
     return element(
         "div",
@@ -72,23 +93,23 @@ def smoothed(points: Sequence[Point], share: float = 0.05) -> list[Point]:
     return found
 
 
-def _range(*lines: Sequence[Point]) -> tuple[float, float]:
-    """The values to show: a few wild steps are cut off so that they do not flatten the rest."""
-    steps, *others = lines
-    values = sorted(value for _, value in steps)
-    cut = len(values) // 50
-    values = values[cut : len(values) - cut]
-    values += [value for line in others for _, value in line]
-    return min(values), max(values)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Four to seven round values from below `low` to above `high`."""
+def ticks(low: float, high: float) -> list[float]:
+    """Return four to seven round values from below `low` to above `high`."""
     span = max(high - low, abs(high) * 1e-3, 1e-9)
     size = 10 ** math.floor(math.log10(span / 4))
     size *= next(factor for factor in (1, 2, 5, 10) if span / (factor * size) <= 5)
     first, last = math.floor(low / size), math.ceil(high / size)
     return [round(n * size, 12) for n in range(first, max(last, first + 1) + 1)]
+
+
+def _range(lines: Sequence[Line]) -> tuple[float, float]:
+    """The values to show."""
+    shown: list[float] = []
+    for line in lines:
+        values = sorted(value for _, value in line.points)
+        cut = len(values) // 50 if line.ragged else 0
+        shown += values[cut : len(values) - cut]
+    return min(shown), max(shown)
 
 
 def _thinned(points: Sequence[Point]) -> list[Point]:

@@ -66,16 +66,20 @@ def page(
     return document(f"{name_of(dataset)} · kiroku", body)
 
 
-def document(title: str, body: Html) -> str:
-    """Return a whole page in the reports' style, which asks nobody for anything."""
+def document(title: str, body: Html, style: str = "", script: str = "") -> str:
+    """Return a whole page in the reports' style, which asks nobody for anything.
+
+    `style` is laid over theirs; `script` runs when the page is read.
+    """
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
-        element("style", Html(STYLE.read_text(encoding="utf-8"))),
+        element("style", Html(STYLE.read_text(encoding="utf-8") + style)),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    code = element("script", Html(script)) if script else None
+    return f"<!DOCTYPE html>\n{element('html', head, element('body', body, code), lang='en')}\n"
 
 
 def name_of(dataset: Dataset) -> str:

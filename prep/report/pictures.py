@@ -14,6 +14,7 @@ from taggers.images import Unreadable, read, upright_rgb
 
 # longest side in pixels (0: as drawn) and WebP quality (0: lossless), the best first
 FORMS = ((0, 0), (0, 92), (0, 80), (384, 80), (256, 75), (160, 70), (96, 60))
+SAMPLED = 8  # pictures, or a few more, that tell how large all will be
 DENSITY = 2  # pixels of a thumbnail for each pixel of the page: screens are fine
 
 
@@ -63,11 +64,29 @@ def encoded(pictures: Sequence[Path], budget: int) -> list[str]:
     The poorest form is returned even when it does not keep to the budget.
     """
     uris: list[str] = []
-    for side, quality in FORMS:
-        uris = [_uri(_webp(_drawn(path, side), quality)) for path in pictures]
+    some = pictures[:: max(1, len(pictures) // SAMPLED)]
+    for form in FORMS:
+        sizes = sum(len(_encoded(path, *form)) for path in some)
+        if sizes * len(pictures) > budget * len(some) and form != FORMS[-1]:
+            continue
+        uris = [_encoded(path, *form) for path in pictures]
         if sum(map(len, uris)) <= budget:
             break
     return uris
+
+
+def _encoded(path: Path, side: int, quality: int) -> str:
+    return _uri(_webp(_drawn(path, side), quality))
+
+
+def whole(path: Path) -> bool:
+    """Whether a picture is there and was written to its end."""
+    try:
+        with Image.open(path) as opened:
+            opened.verify()
+    except (OSError, SyntaxError):
+        return False
+    return True
 
 
 def _drawn(path: Path, side: int) -> Image.Image:

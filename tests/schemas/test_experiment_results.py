@@ -55,6 +55,16 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_broken_results_are_told(tmp_path: Path) -> None:
-    (tmp_path / "rank.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DataError, match=r"rank\.json cannot be read as an experiment's results: "):
-        read_result(tmp_path / "rank.json")
+    path = tmp_path / "rank.json"
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError) as told:
+        read_result(path)
+    begins = f"{path} cannot be read as an experiment's results: "
+    assert str(told.value) == f"{begins}name: field required"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"results: invalid JSON: EOF while parsing an object"):
+        read_result(path)
+    path.unlink()
+    with pytest.raises(DataError) as told:
+        read_result(path)
+    assert str(told.value) == f"{begins}No such file or directory"

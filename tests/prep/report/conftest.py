@@ -1,6 +1,8 @@
-"""What the tests of the report share: a dataset built stage by stage, its page kept after each."""
+"""What the tests of the report share: how pages are read; a dataset, its page at each stage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,58 @@ from prep.dataset import Dataset
 from prep.demo import recipes
 from prep.demo.site import Site
 from prep.init import write_recipes
+from prep.report.html import VOID
 from schemas.recipes.load import load_train
 from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.train import TrainRecipe
 from train.loop import train
 
 PROMPT = f'{recipes.TRIGGER}, <b>"1girl"</b> & smile'
+
+
+class Nesting(HTMLParser):
+    """Fails at an end tag that closes nothing; collects ids, references and words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.section = ""
+        self.words: dict[str, str] = {}  # of each section
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in given:
+            self.ids.append(str(given["id"]))
+        if tag == "section":
+            self.section = str(given["id"])
+        for name in ("src", "href", "srcset", "data", "action", "poster"):
+            if name in given:
+                self.references.append(str(given[name]))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "section" in self.open and "style" not in self.open:
+            self.words[self.section] = f"{self.words.get(self.section, '')}{data} "
+
+
+@pytest.fixture
+def read() -> Callable[[str], Nesting]:
+    """`read(page)`: what a parser sees in it; fails where the page is not well-formed."""
+    return _read
+
+
+def _read(page: str) -> Nesting:
+    seen = Nesting()
+    seen.feed(page)
+    seen.close()
+    assert seen.open == []
+    return seen
 
 
 @dataclass(frozen=True)

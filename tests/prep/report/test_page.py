@@ -7,7 +7,7 @@ or prompt with signs that mean something in HTML; the command and what it is giv
 import json
 import re
 import shutil
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,62 +22,26 @@ from prep.demo.recipes import CHARACTER, TRIGGER
 from prep.report.captions import examples
 from prep.report.frequencies import frequencies
 from prep.report.funnel import levels
-from prep.report.html import VOID
 from prep.report.run import find_run
 from schemas.command import run
 from schemas.tables import CAPTIONS, MANIFEST
 from train.sample import Painter
 
 Built = Any  # tests/prep/report/conftest.py
+Read = Callable[[str], Any]
 SECTIONS = [
     *("chain", "fetched", "tags", "pairs", "captions", "lint", "buckets"),
     *("training", "grid", "evaluation"),
 ]
 
 
-class Nesting(HTMLParser):
-    """Fails at an end tag that closes nothing; collects ids, references and words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.words: dict[str, str] = {}  # of each section
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-        if "id" in given:
-            self.ids.append(str(given["id"]))
-        for name in ("src", "href", "srcset", "data", "action", "poster"):
-            if name in given:
-                self.references.append(str(given[name]))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "section" in self.open and "style" not in self.open:
-            self.words[self.ids[-1]] = f"{self.words.get(self.ids[-1], '')}{data} "
-
-
-def read(page: str) -> Nesting:
-    seen = Nesting()
-    seen.feed(page)
-    seen.close()
-    assert seen.open == []
-    return seen
-
-
-def test_at_each_stage_the_page_is_whole_and_has_every_section(built: Built) -> None:
+def test_at_each_stage_the_page_is_whole_and_has_every_section(built: Built, read: Read) -> None:
     assert list(built.pages) == ["init", *seals.STAGES, "train"]
     for page in built.pages.values():
         assert read(page).ids == SECTIONS
 
 
-def test_nothing_on_the_page_is_fetched_from_anywhere(built: Built) -> None:
+def test_nothing_on_the_page_is_fetched_from_anywhere(built: Built, read: Read) -> None:
     page = built.pages["train"]
     references = read(page).references
     assert references
@@ -89,7 +53,7 @@ def test_nothing_on_the_page_is_fetched_from_anywhere(built: Built) -> None:
     assert len(page) < 4_000_000
 
 
-def test_what_is_missing_says_what_to_run(built: Built) -> None:
+def test_what_is_missing_says_what_to_run(built: Built, read: Read) -> None:
     words = read(built.pages["init"]).words
     assert "Nothing is fetched yet: prep fetch" in " ".join(words["fetched"].split())
     for name in ("tags", "captions"):
@@ -111,7 +75,7 @@ def test_signs_of_html_in_names_and_prompts_stay_text(built: Built) -> None:
     assert "<b>&quot;" not in page
 
 
-def test_the_funnel_counts_as_the_stages_do(built: Built) -> None:
+def test_the_funnel_counts_as_the_stages_do(built: Built, read: Read) -> None:
     dataset = Dataset.open(built.folder)
     found = {level.name: level for level in levels(dataset, find_run(dataset))}
     sealed = {name: seals.read_seal(built.folder, name) for name in seals.STAGES}
@@ -156,7 +120,7 @@ def test_captions_tell_what_each_rule_took_and_gave(built: Built) -> None:
     assert after == {"lav"}
 
 
-def test_tags_are_counted_over_the_images_to_learn_from(built: Built) -> None:
+def test_tags_are_counted_over_the_images_to_learn_from(built: Built, read: Read) -> None:
     dataset = Dataset.open(built.folder)
     found = {one.name: one for one in frequencies(dataset, *before_rules(dataset))}
     manifest = MANIFEST.read(dataset.manifest).to_pylist()
@@ -171,7 +135,9 @@ def test_tags_are_counted_over_the_images_to_learn_from(built: Built) -> None:
     assert collapsed.booru >= 0.8 * len(learnt)
 
 
-def test_the_grid_shows_base_strengths_and_checkpoints_at_the_same_seeds(built: Built) -> None:
+def test_the_grid_shows_base_strengths_and_checkpoints_at_the_same_seeds(
+    built: Built, read: Read
+) -> None:
     words = " ".join(read(built.pages["train"]).words["grid"].split())
     for text in ("base no adapter", "strength 0.5 step 2", "strength 0.75 step 2"):
         assert text in words
@@ -182,7 +148,7 @@ def test_the_grid_shows_base_strengths_and_checkpoints_at_the_same_seeds(built: 
     assert len(drawn) == len(set(drawn)) == 10  # five models, two seeds
 
 
-def test_pictures_are_drawn_once(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_drawn_once(built: Built, monkeypatch: pytest.MonkeyPatch, read: Read) -> None:
     dataset = Dataset.open(built.folder)
     drawn: list[str] = []
     draw = Painter.draw_batch
@@ -216,7 +182,7 @@ def without_pixels(page: str) -> str:
 
 
 def test_without_its_base_model_a_run_still_has_a_page(
-    built: Built, tmp_path: Path, model: Path
+    built: Built, tmp_path: Path, model: Path, read: Read
 ) -> None:
     folder = tmp_path / "runs" / "demo"
     shutil.copytree(built.folder / "runs/demo", folder)
@@ -232,7 +198,7 @@ def test_without_its_base_model_a_run_still_has_a_page(
     assert "Loss: from" in words["training"]
 
 
-def test_figures_that_were_read_back_are_shown(built: Built) -> None:
+def test_figures_that_were_read_back_are_shown(built: Built, read: Read) -> None:
     path = built.folder / "runs/demo/evaluate.json"
     figures = {"recall": 0.714, "signature": None, "unasked": 1.5}
     kinds = ("base", "adapter", "real", "shuffled")
@@ -247,7 +213,9 @@ def test_figures_that_were_read_back_are_shown(built: Built) -> None:
     assert "– – – –" in words
 
 
-def test_a_run_that_is_under_way_shows_its_curve_so_far(built: Built, tmp_path: Path) -> None:
+def test_a_run_that_is_under_way_shows_its_curve_so_far(
+    built: Built, tmp_path: Path, read: Read
+) -> None:
     folder = tmp_path / "runs" / "half"
     folder.mkdir(parents=True)
     recipe = (built.folder / "runs/demo/recipe.toml").read_text(encoding="utf-8")

@@ -1,0 +1,45 @@
+"""What was done exactly: settings, what differs in each arm, prompts, and where the runs lie."""
+
+from prep.report.html import Html, element, section
+from schemas.experiment_results import Arm, ExperimentResult
+
+TITLE = "What was done exactly"
+
+
+def done(result: ExperimentResult) -> Html:
+    """Show all that one needs to do it again."""
+    seeds = ", ".join(map(str, result.seeds)) or "none yet"
+    if result.missing_seeds:
+        seeds += f" ({result.missing_seeds} more not yet trained)"
+    devices = sorted({run.device for arm in result.arms for run in arm.runs if run.device})
+    facts = [
+        ("training seeds", seeds),
+        ("picture seeds", ", ".join(map(str, result.picture_seeds))),
+        ("picture size", f"{result.size[0]} × {result.size[1]} px"),
+        *([("trained on", ", ".join(devices))] if devices else []),
+        *result.settings,
+    ]
+    pairs = (element("div", element("dt", name), element("dd", value)) for name, value in facts)
+    prompts = (element("li", element("code", prompt)) for prompt in result.prompts)
+    return section(
+        "done",
+        TITLE,
+        "",
+        element("dl", pairs, class_="facts"),
+        element("h3", "What differs in each arm"),
+        element("div", map(_arm, result.arms), class_="changes"),
+        element("h3", "What was asked for"),
+        element("ol", prompts, class_="prompts"),
+    )
+
+
+def _arm(arm: Arm) -> Html:
+    folders = sorted({run.folder for run in arm.runs if run.folder})
+    return element(
+        "article",
+        element("h4", arm.name),
+        element("pre", element("code", arm.changes))
+        if arm.changes
+        else element("p", "as the experiment's recipes say"),
+        element("small", f"runs: {', '.join(folders)}") if folders else None,
+    )
