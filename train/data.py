@@ -78,7 +78,7 @@ def read_data(recipe: TrainRecipe, path: Path) -> Data:
         )
     return Data(
         table=table,
-        sha256=_sha256(table),
+        sha256=sha256_of_rows(table),
         weights=np.where(is_reg, weights * np.float32(recipe.loss.prior_weight), weights),
         is_reg=is_reg,
         repeats=table.column("repeats").to_numpy().astype(np.int64),
@@ -119,7 +119,7 @@ def _of_sets(table: pa.Table, names: Sequence[str], path: Path) -> pa.Table:
     return table.filter(pc.is_in(table.column("set"), pa.array(names))).combine_chunks()
 
 
-def _sha256(table: pa.Table) -> str:
+def sha256_of_rows(table: pa.Table) -> str:
     """Return the hash of the rows, from their values alone."""
     digest = hashlib.sha256()
     for name in table.column_names:

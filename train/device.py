@@ -22,5 +22,22 @@ def find_device(name: str, task: str = "training") -> torch.device:
     if name == "cpu" or not there:
         say(f"{task} on the CPU")
         return torch.device("cpu")
-    say(f"{task} on {torch.cuda.get_device_name()}")
-    return torch.device("cuda")
+    found = torch.device("cuda")
+    say(f"{task} on {name_of(found)}")
+    return found
+
+
+def name_of(device: torch.device) -> str:
+    """What people call it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def forget_memory() -> None:
+    """Let `most_memory` count from now on."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def most_memory(device: torch.device) -> int:
+    """Return the bytes that tensors took on a CUDA device at most; 0 on another, not known."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

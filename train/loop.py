@@ -14,6 +14,7 @@ from schemas.recipes.train import TrainRecipe
 from train.averaging import for_use
 from train.captions import COUNTED
 from train.change import change_by_block, is_measured, shown, weights_of
+from train.device import forget_memory, most_memory, name_of
 from train.nonfinite import NotFinite
 from train.outputs import Log, save_adapter, save_exposures
 from train.precision import autocast
@@ -39,6 +40,8 @@ class RunResult:
     loss: float  # mean over the last tenth of the steps
     validation_loss: float | None
     seconds: float
+    memory: int  # bytes of the device at most, since the run last went on; 0: on the CPU
+    device: str
     stop_asked: bool  # in the last step, when there was nothing left to stop
 
 
@@ -59,6 +62,7 @@ def train(
     raised. Raises a KirokuError for whatever stands against it.
     """
     try:
+        forget_memory()
         ready = setup(recipe, root, resume=resume, overwrite=overwrite, device=device, after=after)
         if ready.start is None:
             ready.folder.begin(recipe, after.adapters)
@@ -206,6 +210,8 @@ def finish(ready: Setup, progress: Progress) -> RunResult:
         loss=sum(last) / len(last),
         validation_loss=progress.validation_loss,
         seconds=progress.seconds,
+        memory=most_memory(ready.device),
+        device=name_of(ready.device),
         stop_asked=progress.stop_asked,
     )
     write_result(

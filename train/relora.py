@@ -167,14 +167,19 @@ def _train(
     return result.stop_asked
 
 
+def no_sum(recipe: TrainRecipe) -> str:
+    """Return why the cycles of a recipe are not joined into one adapter; "" where they are."""
+    if recipe.adapter.kind == "dora":
+        return "cycles of dora are no one adapter: `train merge` merges them in turn"
+    if recipe.adapter.kind == "full" and not recipe.relora.rank:
+        return "cycles of full add up to a change of full rank: relora.rank makes a LoRA of it"
+    return ""
+
+
 def _joined(recipe: TrainRecipe, runs: Sequence[RunFolder], folder: RunFolder) -> Path | None:
     """Write what all cycles add up to as one LoRA, where their kind has such a sum."""
-    kind = recipe.adapter.kind
-    if kind == "dora":
-        say("cycles of dora are no one adapter: `train merge` merges them in turn")
-        return None
-    if kind == "full" and not recipe.relora.rank:
-        say("cycles of full add up to a change of full rank: relora.rank makes a LoRA of it")
+    if why := no_sum(recipe):
+        say(why)
         return None
     from train.merging.join import join
     from train.merging.sources import Source

@@ -148,10 +148,15 @@ def at_once(size: tuple[int, int]) -> int:
     return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
 
 
-def draw_all(painter: Painter, section: SampleSection) -> Iterator[tuple[str, int, Image.Image]]:
-    """Yield every prompt at every seed with its picture, as many computed at once as fit."""
+def draw_all(
+    painter: Painter, section: SampleSection, first: int = 0
+) -> Iterator[tuple[str, int, Image.Image]]:
+    """Yield every prompt at every seed with its picture, as many computed at once as fit.
+
+    first: how many to leave out, whole batches, so that the others are drawn as ever.
+    """
     cells = list(product(section.prompts, section.seeds))
-    for start in range(0, len(cells), step := at_once(section.size)):
+    for start in range(first, len(cells), step := at_once(section.size)):
         prompts, seeds = zip(*cells[start : start + step], strict=True)
         batch = painter.draw_batch(
             *(prompts, section.negative, seeds),

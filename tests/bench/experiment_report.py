@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.intervals import Interval, interval
-from train.compare_statistics import Comparison, Runs, compare, verdict
+from train.compare.statistics import Comparison, Runs, compare, verdict
 
 HEAD = """# Experiments
 

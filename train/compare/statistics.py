@@ -7,9 +7,12 @@ simple sequentially rejective multiple test procedure").
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from schemas.figures import meaning
 from schemas.intervals import LEVEL, Interval, chance, interval
+
+LEAST = 3  # seeds: with fewer nothing is decided
 
 Runs = Mapping[str, Sequence[float | None]]  # of each figure, a value per seed
 
@@ -22,6 +25,7 @@ class Comparison:
     figure: str
     difference: Interval
     p: float | None  # two-sided, corrected; None: too few seeds
+    seeds: int
 
     @property
     def decided(self) -> bool:
@@ -54,20 +58,25 @@ def compare(arms: Mapping[str, Runs], figures: Sequence[str]) -> list[Comparison
             if len(differences) == len(pairs) > 0:
                 found.append((arm, figure, differences))
     grains = [meaning(figure).grain for _, figure, _ in found]
-    chances = [chance(one[2], grain) for one, grain in zip(found, grains, strict=True)]
-    corrected = iter(holm([p for p in chances if p is not None]))
+    if any(len(xs) < LEAST for *_, xs in found):
+        return [
+            Comparison(arm, figure, Interval(fmean(xs), None, None), None, len(xs))
+            for arm, figure, xs in found
+        ]
+    chances = [chance(xs, grain) for (*_, xs), grain in zip(found, grains, strict=True)]
+    corrected = holm([p for p in chances if p is not None])
     return [
-        Comparison(
-            arm, figure, interval(differences, grain), None if p is None else next(corrected)
-        )
-        for (arm, figure, differences), grain, p in zip(found, grains, chances, strict=True)
+        Comparison(arm, figure, interval(xs, grain), p, len(xs))
+        for (arm, figure, xs), grain, p in zip(found, grains, corrected, strict=True)
     ]
 
 
 def verdict(first: str, comparisons: Sequence[Comparison]) -> str:
     """Return in one sentence what is decided, by how much; else that nothing is."""
-    if any(one.p is None for one in comparisons) or not comparisons:
-        return "One run each: not decided."
+    if not comparisons:
+        return "Not decided: no figure that decides was read in every run."
+    if any(one.p is None for one in comparisons):
+        return f"{'One run' if comparisons[0].seeds == 1 else 'Two runs'} each: not decided."
     parts = []
     for arm in dict.fromkeys(one.arm for one in comparisons):
         changes = [_told(one) for one in comparisons if one.arm == arm and one.decided]

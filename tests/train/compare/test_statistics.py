@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.compare_statistics import compare, holm, verdict
+from train.compare.statistics import compare, holm, verdict
 
 chances = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -93,3 +93,26 @@ def test_a_loss_is_told_to_the_digits_that_it_is_known_by() -> None:
     assert verdict("a", [found]) == (
         "Against a, with b validation is lower by 0.0020 (-0.0022 to -0.0018)."
     )
+
+
+def test_two_runs_each_decide_nothing_either() -> None:
+    arms = {"a": {"kept": [0.1, 0.1]}, "b": {"kept": [0.9, 0.9]}}
+    (found,) = compare(arms, ["kept"])
+    assert (found.p, found.difference.low, found.decided) == (None, None, False)
+    assert found.difference.mean == pytest.approx(0.8)
+    assert verdict("a", [found]) == "Two runs each: not decided."
+
+
+def test_a_loss_is_told_finer_than_a_share() -> None:
+    values = {"a": [0.1, 0.1, 0.1], "b": [0.103, 0.103, 0.103]}
+    losses = compare({arm: {"validation": found} for arm, found in values.items()}, ["validation"])
+    assert verdict("a", losses) == (
+        "Against a, with b validation is higher by 0.0030 (+0.0028 to +0.0032)."
+    )
+    shares = compare({arm: {"kept": found} for arm, found in values.items()}, ["kept"])
+    assert verdict("a", shares).startswith("Not decided: ")
+
+
+def test_where_nothing_was_read_nothing_is_decided() -> None:
+    nothing = compare({"a": {"style": [None]}, "b": {"style": [None]}}, ["style"])
+    assert verdict("a", nothing) == "Not decided: no figure that decides was read in every run."

@@ -1,0 +1,181 @@
+"""`train compare`: every arm with every seed, trained, drawn and read as far as it is not yet."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from schemas.errors import KirokuError, RecipeError, UsageError
+from schemas.experiment_results import ExperimentResult
+from schemas.progress import say
+from train.compare.datasets import Datasets
+from train.compare.drawing import of_base, of_training
+from train.compare.experiment import Experiment, open_experiment
+from train.compare.results import keep_result
+from train.compare.training import Training
+from train.measure import Measure
+
+MeasureOf = Callable[[Experiment], Measure]
+NEEDS = {
+    "signature": "a trigger, and tags that it stands for",
+    "kept": "prompts without the trigger",
+    "recall": "prompts without the trigger",
+    "unasked": "prompts without the trigger",
+    "obeyed": "prompts with tags beside the trigger",
+    "watched": "a trigger",
+    "style": "a reader of styles, which only the demo's world has",
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to: the results that there are, and which runs failed and why."""
+
+    results: tuple[ExperimentResult, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One arm with one seed, and what is left to do for it."""
+
+    experiment: str
+    arm: str
+    seed: int
+    state: str  # "done", "to read", "to go on", "to train"
+    seconds: float | None  # that training took or, by other seeds, will take; None: not known
+
+
+def compare(
+    paths: Sequence[Path],
+    root: Path,
+    datasets: Datasets,
+    measure_of: MeasureOf,
+    *,
+    seeds: Sequence[int] | int | None = None,
+    device: str = "auto",
+    written: Callable[[], object] = lambda: None,
+) -> Compared:
+    """Do what is not done yet, seed by seed, so that a stop leaves whole comparisons.
+
+    root: the dataset's folder. measure_of: how an experiment's pictures are read, asked once each.
+    seeds: of training, which or how many; left out: those of the files. written: called whenever
+    results were written. A run that fails is told and left out, and is tried again the next time.
+    Raises a KirokuError, before any training, for what is wrong in an experiment.
+    """
+    experiments = open_all(paths, root, datasets, seeds)
+    for experiment in experiments:
+        for arm in experiment.arms:
+            datasets.made(arm.prep)
+    preflight(experiments, device)
+    measures = [checked_measure(experiment, measure_of) for experiment in experiments]
+    failed, results = [], {}
+    runs = list(_in_order(experiments, measures))
+    for number, (training, measure) in enumerate(runs, 1):
+        told = _told(training)
+        say(f"{number} of {len(runs)}: {told}")
+        try:
+            run(training, measure, device)
+        except KirokuError as error:
+            say(f"{told} failed: {error}")
+            failed.append(f"{told}: {error}")
+        if training.arm is training.experiment.arms[-1]:
+            found = keep_result(training.experiment, measure)
+            if found is not None:
+                results[training.experiment.name] = found
+                written()
+    return Compared(tuple(results.values()), tuple(failed))
+
+
+def open_all(
+    paths: Sequence[Path], root: Path, datasets: Datasets, seeds: Sequence[int] | int | None
+) -> list[Experiment]:
+    """Return the experiments of these files, checked. Raises UsageError, RecipeError, ..."""
+    if not paths:
+        raise UsageError("no experiment: name a file, such as rank.toml")
+    found = [open_experiment(path, root.resolve(), datasets, seeds) for path in paths]
+    names = [experiment.name for experiment in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two experiments are named {twice[0]}: their results are one file")
+    return found
+
+
+def preflight(experiments: Sequence[Experiment], device: str) -> None:
+    """Raise what trainings would raise before their first step, those that have not begun."""
+    from train.preflight import plan
+    from train.relora import plan as planned_cycles
+
+    seen = set()
+    for experiment in experiments:
+        for arm in experiment.arms:
+            training = Training(experiment, arm, experiment.seeds[0])
+            if training.key in seen or training.folder.path.is_dir():
+                continue
+            seen.add(training.key)
+            recipe = training.recipe
+            try:
+                if arm.section.command == "relora":
+                    recipe = planned_cycles(recipe, arm.data)[0].recipe
+                plan(recipe, arm.data, device=device, measure=False)
+            except KirokuError as error:
+                raise type(error)(f"{experiment.name}, arm {arm.name}: {error}") from error
+
+
+def checked_measure(experiment: Experiment, measure_of: MeasureOf) -> Measure:
+    """Return an experiment's measure. Raises RecipeError where it cannot read what decides."""
+    measure = measure_of(experiment)
+    for name in experiment.recipe.figures:
+        if name != "validation" and name not in measure.figures:
+            raise RecipeError(
+                f'{experiment.name}: figures name "{name}", which cannot be read here: it needs'
+                f" {NEEDS[name]}"
+            )
+    return measure
+
+
+def run(training: Training, measure: Measure, device: str) -> None:
+    """Train, draw and read one run, and the base that it is drawn on, as far as it is not done."""
+    experiment, arm = training.experiment, training.arm
+    of_base(experiment, arm, measure).read(measure, device, "base model")
+    training.train(device)
+    of_training(training, measure).read(measure, device, _told(training))
+
+
+def planned(experiments: Sequence[Experiment], measures: Sequence[Measure]) -> list[PlannedRun]:
+    """Return every run of the experiments in the order in which they would be done."""
+    found = [
+        PlannedRun(
+            training.experiment.name,
+            training.arm.name,
+            training.seed,
+            _state(training, measure),
+            training.seconds if training.finished else None,
+        )
+        for training, measure in _in_order(experiments, measures)
+    ]
+    known = {(one.experiment, one.arm): one.seconds for one in found if one.seconds is not None}
+    return [
+        replace(one, seconds=known.get((one.experiment, one.arm))) if one.seconds is None else one
+        for one in found
+    ]
+
+
+def _state(training: Training, measure: Measure) -> str:
+    if not training.finished:
+        begun = training.has_data and training.folder.path.is_dir()
+        return "to go on" if begun else "to train"
+    return "to read" if of_training(training, measure).reading(measure) is None else "done"
+
+
+def _in_order(
+    experiments: Sequence[Experiment], measures: Sequence[Measure]
+) -> Iterator[tuple[Training, Measure]]:
+    """Every run: seeds outermost."""
+    for seed in dict.fromkeys(seed for one in experiments for seed in one.seeds):
+        for experiment, measure in zip(experiments, measures, strict=True):
+            if seed in experiment.seeds:
+                for arm in experiment.arms:
+                    yield Training(experiment, arm, seed), measure
+
+
+def _told(training: Training) -> str:
+    return f"{training.experiment.name}, {training.arm.name}, seed {training.seed}"
