@@ -21,7 +21,9 @@ class Meaning:
 MORE, FEWER, LOWER = "more is better", "fewer is better", "lower is better"
 MEANINGS = {
     "recall": Meaning(
-        "Tags asked for that are seen", "share of the tags asked for that are read", MORE
+        "Tags asked for that are seen",
+        "share of the tags asked for that are read, in pictures without the trigger",
+        MORE,
     ),
     "signature": Meaning(
         "The trigger alone shows what it stands for",
@@ -30,7 +32,7 @@ MEANINGS = {
     ),
     "kept": Meaning(
         "What the base could do is kept",
-        "recall of tags asked for without the trigger, as a share of the base model's own",
+        "recall as a share of the base model's own",
         MORE,
     ),
     "unasked": Meaning(

@@ -1,12 +1,11 @@
 """Runs the experiments of `train/recipes/experiments`: every arm with every seed, read back.
 
     python tests/bench/run_experiments.py [--only NAME ...] [--work DIR] [--model FOLDER]
-                                          [--steps N] [--report]
+                                          [--steps N]
 
 Datasets are made by the real chain on the embedded booru, adapters by `train`. What is finished is
 never done again: killed, it goes on where it was; arms of several experiments that are the same
-training are trained once. `--report` trains nothing: it writes docs/experiments.json and, from it,
-docs/experiments.md.
+training are trained once.
 """
 
 import argparse
@@ -18,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from experiment_data import counts, data_key, dataset_of
+from experiment_data import data_key, dataset_of
 from experiment_reading import FRESH, Measure, measure_of
-from experiment_report import page
 
 from prep.demo.model import ASSETS, SIDE
 from prep.demo.vocabulary import WORDS
@@ -183,97 +181,6 @@ def run_all(bench: Bench, experiments: Mapping[str, ExperimentRecipe]) -> list[s
     return failed
 
 
-def collect(bench: Bench, experiments: Mapping[str, ExperimentRecipe]) -> list[dict[str, Any]]:
-    """What docs/experiments.json holds: of each experiment the seeds that every arm has."""
-    return [
-        found
-        for name, experiment in experiments.items()
-        if (found := _collected(bench, name, experiment))
-    ]
-
-
-def _collected(bench: Bench, name: str, experiment: ExperimentRecipe) -> dict[str, Any] | None:
-    first = next(iter(experiment.arms))
-    done = [
-        seed
-        for seed in experiment.seeds
-        if all(bench.result_file(experiment, arm, seed).is_file() for arm in experiment.arms)
-    ]
-    if not done:
-        return None
-    kept = json.loads(bench.base_file(experiment, first).read_text(encoding="utf-8"))
-    watch = canonical(experiment.ask.watch)
-    recall = kept["base"]["recall"]
-    arms = []
-    for arm, changes in experiment.arms.items():
-        runs = [_read(bench.result_file(experiment, arm, seed)) for seed in done]
-        data = bench.work / "data" / data_key(experiment, arm)
-        arms.append(
-            {
-                "name": arm,
-                "changes": changes.model_dump(mode="json", exclude_defaults=True),
-                **counts(data),
-                "runs": [_figures(run, recall, watch) | _facts(run) for run in runs],
-            }
-        )
-    recipe = bench.train_recipe(experiment, first, done[0])
-    return {
-        "name": name,
-        **experiment.model_dump(mode="json", include={"question", "notes", "learnt", "figures"}),
-        "watch": watch,
-        "seeds": done,
-        "asked_seeds": len(experiment.seeds),
-        "base": _figures(kept["base"], recall, watch),
-        "real": _figures(kept["real"], recall, watch) | {"recall": kept["real"]["recall"]},
-        "probe": kept["probe"],
-        "arms": arms,
-        "settings": {
-            "steps": recipe.steps.total,
-            "batch": recipe.steps.batch,
-            "resolution": recipe.latents.resolution,
-            "dim": recipe.adapter.dim,
-            "alpha": recipe.adapter.alpha,
-            "blocks": recipe.adapter.blocks,
-            "optimizer": recipe.optimizer.name,
-            "lr": recipe.optimizer.lr,
-            "precision": recipe.steps.precision,
-            "drawn": SIDE,
-            "pictures": experiment.ask.pictures,
-            "prompts": list(experiment.ask.prompts),
-            "denoising": experiment.ask.steps,
-            "guidance": experiment.ask.guidance,
-            "fresh": bench.fresh,
-            "model": bench.work.name,
-            "torch": torch.__version__,
-        },
-    }
-
-
-def _figures(reading: Mapping[str, Any], recall: float, watch: str) -> dict[str, float | None]:
-    """The figures of a reading, with recall beside the base's and the tag that was looked for."""
-    own = {name: reading[name] for name in FIGURES}
-    kept = own["recall"] / recall if recall and own["recall"] is not None else None
-    watched = reading["alone"].get(watch, 0.0) if watch else None
-    return {
-        name: value if value is None else round(value, 4)
-        for name, value in {**own, "kept": kept, "watched": watched}.items()
-    }
-
-
-def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("seed", "bytes", "seen", "threads", "cores", "device")
-    return {
-        **{name: run[name] for name in names},
-        "seconds": round(run["seconds"], 1),
-        "loss": round(run["loss"], 5),
-    }
-
-
-def _read(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
-
-
 def load_all(folder: Path = RECIPES, only: Sequence[str] = ()) -> dict[str, ExperimentRecipe]:
     """Every experiment by its file's name, or those of `only`. Raises RecipeError."""
     there = {path.stem: path for path in sorted(folder.glob("*.toml"))}
@@ -285,28 +192,6 @@ def load_all(folder: Path = RECIPES, only: Sequence[str] = ()) -> dict[str, Expe
     return found
 
 
-def report(bench: Bench, experiments: Mapping[str, ExperimentRecipe], docs: Path) -> None:
-    """Write experiments.json of what there is, and experiments.md of experiments.json."""
-    file = docs / "experiments.json"
-    found = collect(bench, experiments)
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    fresh = {one["name"] for one in found}
-    whole = sorted(
-        [*found, *(one for one in before if one["name"] not in fresh)], key=lambda one: one["name"]
-    )
-    if not whole:
-        raise RecipeError(f"no experiment has a seed that every arm was trained with: {bench.work}")
-    write_json(file, whole)
-    write_page(docs)
-
-
-def write_page(docs: Path) -> None:
-    """Write experiments.md of experiments.json and, where it is there, rank_series.json."""
-    kept = [docs / "experiments.json", docs / "rank_series.json"]
-    found = [json.loads(one.read_text(encoding="utf-8")) for one in kept if one.is_file()]
-    write_text(docs / "experiments.md", page(*found))
-
-
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser()
@@ -314,14 +199,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--model", type=Path, default=ASSETS)
     parser.add_argument("--steps", type=int, default=0, help="of every training")
-    parser.add_argument("--report", action="store_true", help="write docs/experiments.*, no more")
     given = parser.parse_args()
     progress.show()
     experiments = load_all(only=given.only)
     bench = Bench.open(given.work, given.model, steps=given.steps)
-    if given.report:
-        report(bench, experiments, ROOT / "docs")
-    elif failed := run_all(bench, experiments):
+    if failed := run_all(bench, experiments):
         raise SystemExit(f"{len(failed)} runs failed: {'; '.join(failed)}")
 
 

@@ -1,4 +1,4 @@
-"""The runner of experiments: nothing is done twice, all is kept, and the page says what was seen.
+"""The runner of experiments: nothing is done twice, and all is kept.
 
 The real chain, trainer and tagger, on a base model that knows no picture; what is small is the
 number of pictures and steps.
@@ -12,8 +12,7 @@ from typing import Any
 import experiment_data
 import pytest
 from experiment_data import counts, data_key, prep_recipe
-from experiment_report import page
-from run_experiments import Bench, check, load_all, report, run_all
+from run_experiments import Bench, check, load_all, run_all
 
 from prep.demo.model import SIDE, build_model
 from schemas.errors import RecipeError
@@ -22,7 +21,6 @@ from schemas.tables import MANIFEST
 from train.adapter_file import read_adapter
 from train.run_folder import RunFolder
 
-DOCS = Path(__file__).parents[2] / "docs"
 SMALL = {
     "prep": {"sets": {"main": {"limit": 8}}},
     "ask": {"pictures": 1, "steps": 1, "prompts": ["hat", "akari (hoshizora academy), smile"]},
@@ -57,7 +55,7 @@ def stamps(folder: Path) -> dict[Path, int]:
 
 @pytest.mark.slow
 def test_every_arm_is_trained_and_read_and_nothing_is_done_twice(
-    bench: Bench, tmp_path: Path
+    bench: Bench,
 ) -> None:
     experiment = small("regularization")
     assert run_all(bench, {"regularization": experiment}) == []
@@ -83,12 +81,6 @@ def test_every_arm_is_trained_and_read_and_nothing_is_done_twice(
     before = stamps(bench.work)
     run_all(bench, {"regularization": experiment})
     assert stamps(bench.work) == before
-    report(bench, {"regularization": experiment}, tmp_path / "docs")
-    text = (tmp_path / "docs/experiments.md").read_text(encoding="utf-8")
-    assert "**One run each: not decided.**" in text
-    assert "| self-made |" in text
-    kept = json.loads((tmp_path / "docs/experiments.json").read_text(encoding="utf-8"))
-    assert text == page(kept)
 
 
 @pytest.mark.slow
@@ -171,13 +163,3 @@ def test_what_cannot_be_read_is_said_before_anything_is_trained(
         check(experiment, "x")
     with pytest.raises(RecipeError, match=r"^no experiment nought in .*: there are blocks, "):
         load_all(only=["nought"])
-
-
-def test_the_page_is_what_the_results_say() -> None:
-    results = DOCS / "experiments.json"
-    if not results.is_file():
-        assert not (DOCS / "experiments.md").exists()
-        return
-    files = results, DOCS / "rank_series.json"
-    kept = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    assert (DOCS / "experiments.md").read_text(encoding="utf-8") == page(*kept)

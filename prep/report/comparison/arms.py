@@ -61,7 +61,7 @@ def _head(result: ExperimentResult, name: str) -> Html:
 
 def _row(result: ExperimentResult, arm: Arm, names: Sequence[str]) -> Html:
     decided = {one.figure for one in result.differences if one.arm == arm.name and one.decided}
-    facts = [count(arm.images, "image")]
+    facts = [count(arm.images - arm.regularization, "image")]
     if arm.regularization:
         facts.append(f"{arm.regularization:,} for regularization")
     if seen := max((run.images for run in arm.runs), default=0):

@@ -1,6 +1,6 @@
 """What was done exactly: settings, what differs in each arm, prompts, and where the runs lie."""
 
-from prep.report.html import Html, element, section
+from prep.report.html import Html, element, section, together
 from schemas.experiment_results import Arm, ExperimentResult
 
 TITLE = "What was done exactly"
@@ -17,7 +17,12 @@ def done(result: ExperimentResult) -> Html:
         ("picture seeds", ", ".join(map(str, result.picture_seeds))),
         ("picture size", f"{result.size[0]} × {result.size[1]} px"),
         *([("trained on", ", ".join(devices))] if devices else []),
-        *result.settings,
+        *((name, value) for name, value in result.settings if "\n" not in value),
+    ]
+    common = [
+        together(element("h3", name), element("pre", element("code", value)))
+        for name, value in result.settings
+        if "\n" in value
     ]
     pairs = (element("div", element("dt", name), element("dd", value)) for name, value in facts)
     prompts = (element("li", element("code", prompt)) for prompt in result.prompts)
@@ -26,6 +31,7 @@ def done(result: ExperimentResult) -> Html:
         TITLE,
         "",
         element("dl", pairs, class_="facts"),
+        common,
         element("h3", "What differs in each arm"),
         element("div", map(_arm, result.arms), class_="changes"),
         element("h3", "What was asked for"),

@@ -31,6 +31,17 @@ def path_of(folder: str, number: int, seed: int) -> str:
     return f"{folder}/{number:02}-seed{seed}.png"
 
 
+def paths_of(result: ExperimentResult, shown: Shown) -> list[str]:
+    """Return where all pictures lie that are shown, there or not."""
+    return [
+        path_of(folder, number, seed)
+        for model in models_of(result, shown)
+        for folder in model.folders.values()
+        for number in range(1, len(result.prompts) + 1)
+        for seed in shown.pictures
+    ]
+
+
 def uris_of(paths: Sequence[str], root: Path, budget: int) -> dict[str, str]:
     """Return the pictures that are there as data URIs, within a budget of bytes for all."""
     files = {path: root / PurePosixPath(path) for path in dict.fromkeys(paths)}

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from prep.report.comparison.models import Model, models_of, path_of, uris_of
+from prep.report.comparison.models import Model, models_of, path_of, paths_of, uris_of
 from prep.report.comparison.seeds import Shown, choices
 from prep.report.html import Html, element, missing, section, together
 from schemas.experiment_results import ExperimentResult
@@ -18,14 +18,7 @@ HINT = "wheel, two fingers or + − to zoom · drag or arrows to move · Esc to 
 def rows(result: ExperimentResult, shown: Shown, root: Path) -> Html:
     """Show the pictures of the chosen seeds; root: the folder that theirs start from."""
     models = models_of(result, shown)
-    paths = [
-        path_of(folder, number, seed)
-        for model in models
-        for folder in model.folders.values()
-        for number in range(1, len(result.prompts) + 1)
-        for seed in shown.pictures
-    ]
-    uris = uris_of(paths, root, BUDGET)
+    uris = uris_of(paths_of(result, shown), root, BUDGET)
     if not uris:
         why = "No pictures are there any more: `train compare` draws them anew."
         return section("pictures", TITLE, "", missing(why))

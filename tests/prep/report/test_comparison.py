@@ -77,7 +77,7 @@ def result(seeds: Sequence[int] = (1, 2, 3), **changes: Any) -> ExperimentResult
         "prompts": PROMPTS,
         "picture_seeds": (7, 8),
         "size": (SIDE, SIDE),
-        "settings": (("optimizer", "AdamW at 0.003"),),
+        "settings": (("optimizer", "AdamW at 0.003"), ("in common", "a = 1\nb = 2")),
     }
     return ExperimentResult(**values | changes)
 
@@ -147,7 +147,7 @@ def test_what_came_of_it_is_told_in_figures_and_words(pages: Pages, read: Read) 
     arms = words["arms"]
     assert "16 97 images, 746 seen 0.52 0.50 to 0.54 0.90 0.88 to 0.92 1 min 9 s" in arms
     assert "412 MB of memory 1,385 kB" in arms
-    assert "<8> 97 images, 57 for regularization, 746 seen 0.62" in arms
+    assert "<8> 40 images, 57 for regularization, 746 seen 0.62" in arms
     assert "base model 0.11 1.00" in arms
     assert "real pictures 0.96 –" in arms  # they have nothing to keep
     assert "style" not in arms
@@ -156,7 +156,7 @@ def test_what_came_of_it_is_told_in_figures_and_words(pages: Pages, read: Read) 
     assert words["recall"].index("smile 1.00 0.50 – –") < words["recall"].index(
         "hat 1.00 1.00 0.25"
     )
-    assert "optimizer AdamW at 0.003" in words["done"]
+    assert "optimizer AdamW at 0.003 in common a = 1 b = 2 What differs" in words["done"]
     assert 'train.adapter.dim = 8 prep.x = "<y>"' in words["done"]
     assert "as the experiment's recipes say" in words["done"]
     assert "experiments/runs/1-seed1, experiments/runs/1-seed2" in words["done"]
@@ -297,6 +297,28 @@ def test_the_log_names_every_experiment_the_newest_first(
     told = plain(seen.words["broken"])
     assert "cut.json cannot be read as an experiment's results: invalid JSON" in told
     assert "alien.json cannot be read as an experiment's results: name: field required" in told
+
+
+def test_a_page_is_made_anew_where_what_it_shows_has_changed(pages: Pages, tmp_path: Path) -> None:
+    pages(result(), result(name="other"))
+    files = [tmp_path / f"experiments/{name}.html" for name in ("rank", "other")]
+
+    def remade() -> list[bool]:
+        for file in files:
+            os.utime(file, (1e9, 1e9))
+        pages(drawn=False)
+        return [file.stat().st_mtime > 1e9 for file in files]
+
+    assert remade() == [False, False]
+    pages(result(notes="Others do not."), drawn=False)
+    assert "Others do not." in files[0].read_text(encoding="utf-8")
+    assert remade() == [False, False]
+    draw(tmp_path, result(size=(SIDE, 2 * SIDE)))
+    assert remade() == [True, True]
+    (tmp_path / "experiments/pictures/base/01-seed7.png").unlink()
+    assert remade() == [True, True]
+    files[1].write_text("cut", encoding="utf-8")
+    assert "Is 8" in pages(drawn=False)["other"]
 
 
 def test_without_experiments_the_log_says_how_one_is_made(pages: Pages) -> None:
