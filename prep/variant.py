@@ -3,6 +3,7 @@
     variant(dataset, changes, folder)    makes the folder, or brings it up to date
     laid_over(dataset, changes)          its recipe
     key_of(dataset, changes)             a name for what is different
+    Variants(dataset, folder)            where each lies
 
 Images and latents are hard links where the file system has them; tables, edits and what was fitted
 are copies. Then `chain.run` does in the variant what its recipe makes wanted: a set more is
@@ -60,6 +61,30 @@ class State:
 
     made_from: str = ""  # fingerprint of the original and the recipe; "": it is not whole
     given: Mapping[str, list[str]] = field(default_factory=dict)  # file -> SHA-256 it was given
+
+
+@dataclass(frozen=True)
+class Variants:
+    """All variants of a dataset, each in the subfolder of `folder` that its key names."""
+
+    dataset: Dataset
+    folder: Path
+
+    def recipe_of(self, changes: Mapping[str, Any]) -> PrepRecipe:
+        """Return a variant's recipe. Raises RecipeError."""
+        return laid_over(self.dataset, changes)
+
+    def folder_of(self, changes: Mapping[str, Any]) -> Path:
+        """Return where a variant lies, made or not; where nothing differs, the dataset's folder."""
+        key = key_of(self.dataset, changes)
+        return self.folder / key if key else self.dataset.root
+
+    def made(self, changes: Mapping[str, Any]) -> Path:
+        """Make a variant, or bring it up to date; return its folder."""
+        folder = self.folder_of(changes)
+        if folder == self.dataset.root:
+            return folder
+        return variant(self.dataset, changes, folder)
 
 
 def variant(dataset: Dataset, changes: Mapping[str, Any], folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """What a model is asked, and how its pictures are read: by a dataset's own pictures and tagger."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -127,11 +127,13 @@ def dataset_measure(
     signature: Sequence[str] = (),
     prompts: Sequence[str] | None = None,
     watch: str = "",
+    trigger: str = "",
     said: Said = COMMAND,
 ) -> DatasetMeasure:
     """Return the measure that a dataset is; its pictures are read as far as they were not yet.
 
-    tagger, signature, prompts: instead of those that the dataset names or that follow from it.
+    tagger, signature, prompts, trigger: instead of those that the dataset names or that follow from
+    it.
     Raises DatasetError where nothing could be measured, DataError or ModelError.
     """
     folder = manifest.parent
@@ -140,6 +142,8 @@ def dataset_measure(
     reader = load(files, "cpu" if device == "cpu" else "auto")
     say(reader.describe())
     pictures = read_pictures(manifest, prep, reader)
+    if canonical(trigger) not in ("", canonical(pictures.trigger)):
+        pictures = replace(pictures, trigger=trigger)
     stands_for = find_signature(folder, prep, pictures, signature, said.signature)
     if watch and watch not in pictures.real.columns:
         raise DatasetError(f'{said.watch}: the tagger knows no tag "{watch}"')

@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from schemas.command import run, version
-from train.cli import inspecting, merging, sampling
+from train.cli import comparing, inspecting, merging, sampling
 from train.cli.words import Changes, Device, Flag
 
 app = App(
@@ -256,6 +256,7 @@ app.command(inspecting.inspect)
 app.command(merging.merge)
 app.command(merging.resize)
 app.command(sampling.sample)
+app.command(comparing.compare)
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from schemas.errors import KirokuError, RecipeError, UsageError
+from schemas.errors import DatasetError, KirokuError, RecipeError, UsageError
 from schemas.experiment_results import ExperimentResult
 from schemas.progress import say
 from train.compare.datasets import Datasets
@@ -62,12 +62,11 @@ def compare(
     results were written. A run that fails is told and left out, and is tried again the next time.
     Raises a KirokuError, before any training, for what is wrong in an experiment.
     """
-    experiments = open_all(paths, root, datasets, seeds)
+    experiments, measures = _opened(paths, root, datasets, measure_of, seeds)
     for experiment in experiments:
         for arm in experiment.arms:
             datasets.made(arm.prep)
     preflight(experiments, device)
-    measures = [checked_measure(experiment, measure_of) for experiment in experiments]
     failed, results = [], {}
     runs = list(_in_order(experiments, measures))
     for number, (training, measure) in enumerate(runs, 1):
@@ -86,62 +85,19 @@ def compare(
     return Compared(tuple(results.values()), tuple(failed))
 
 
-def open_all(
-    paths: Sequence[Path], root: Path, datasets: Datasets, seeds: Sequence[int] | int | None
-) -> list[Experiment]:
-    """Return the experiments of these files, checked. Raises UsageError, RecipeError, ..."""
-    if not paths:
-        raise UsageError("no experiment: name a file, such as rank.toml")
-    found = [open_experiment(path, root.resolve(), datasets, seeds) for path in paths]
-    names = [experiment.name for experiment in found]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"two experiments are named {twice[0]}: their results are one file")
-    return found
+def planned_runs(
+    paths: Sequence[Path],
+    root: Path,
+    datasets: Datasets,
+    measure_of: MeasureOf,
+    seeds: Sequence[int] | int | None = None,
+) -> list[PlannedRun]:
+    """Return every run in the order in which `compare` would do it; raises what it would raise.
 
-
-def preflight(experiments: Sequence[Experiment], device: str) -> None:
-    """Raise what trainings would raise before their first step, those that have not begun."""
-    from train.preflight import plan
-    from train.relora import plan as planned_cycles
-
-    seen = set()
-    for experiment in experiments:
-        for arm in experiment.arms:
-            training = Training(experiment, arm, experiment.seeds[0])
-            if training.key in seen or training.folder.path.is_dir():
-                continue
-            seen.add(training.key)
-            recipe = training.recipe
-            try:
-                if arm.section.command == "relora":
-                    recipe = planned_cycles(recipe, arm.data)[0].recipe
-                plan(recipe, arm.data, device=device, measure=False)
-            except KirokuError as error:
-                raise type(error)(f"{experiment.name}, arm {arm.name}: {error}") from error
-
-
-def checked_measure(experiment: Experiment, measure_of: MeasureOf) -> Measure:
-    """Return an experiment's measure. Raises RecipeError where it cannot read what decides."""
-    measure = measure_of(experiment)
-    for name in experiment.recipe.figures:
-        if name != "validation" and name not in measure.figures:
-            raise RecipeError(
-                f'{experiment.name}: figures name "{name}", which cannot be read here: it needs'
-                f" {NEEDS[name]}"
-            )
-    return measure
-
-
-def run(training: Training, measure: Measure, device: str) -> None:
-    """Train, draw and read one run, and the base that it is drawn on, as far as it is not done."""
-    experiment, arm = training.experiment, training.arm
-    of_base(experiment, arm, measure).read(measure, device, "base model")
-    training.train(device)
-    of_training(training, measure).read(measure, device, _told(training))
-
-
-def planned(experiments: Sequence[Experiment], measures: Sequence[Measure]) -> list[PlannedRun]:
-    """Return every run of the experiments in the order in which they would be done."""
+    Nothing is made. Datasets that are not made yet are not looked at.
+    """
+    experiments, measures = _opened(paths, root, datasets, measure_of, seeds)
+    preflight(experiments, "auto")
     found = [
         PlannedRun(
             training.experiment.name,
@@ -157,6 +113,67 @@ def planned(experiments: Sequence[Experiment], measures: Sequence[Measure]) -> l
         replace(one, seconds=known.get((one.experiment, one.arm))) if one.seconds is None else one
         for one in found
     ]
+
+
+def _opened(
+    paths: Sequence[Path],
+    root: Path,
+    datasets: Datasets,
+    measure_of: MeasureOf,
+    seeds: Sequence[int] | int | None,
+) -> tuple[list[Experiment], list[Measure]]:
+    """The experiments of these files and how each is read, all checked."""
+    if not paths:
+        raise UsageError("no experiment: name a file, such as rank.toml")
+    found = [open_experiment(path, root.resolve(), datasets, seeds) for path in paths]
+    names = [experiment.name for experiment in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two experiments are named {twice[0]}: their results are one file")
+    return found, [checked_measure(experiment, measure_of) for experiment in found]
+
+
+def preflight(experiments: Sequence[Experiment], device: str) -> None:
+    """Raise what trainings would raise before their first step, those that have not begun."""
+    from train.preflight import plan
+    from train.relora import plan as planned_cycles
+
+    seen = set()
+    for experiment in experiments:
+        for arm in experiment.arms:
+            training = Training(experiment, arm, experiment.seeds[0])
+            if not training.has_data or training.key in seen or training.folder.path.is_dir():
+                continue
+            seen.add(training.key)
+            recipe = training.recipe
+            try:
+                if arm.section.command == "relora":
+                    recipe = planned_cycles(recipe, arm.data)[0].recipe
+                plan(recipe, arm.data, device=device, measure=False)
+            except KirokuError as error:
+                raise type(error)(f"{experiment.name}, arm {arm.name}: {error}") from error
+
+
+def checked_measure(experiment: Experiment, measure_of: MeasureOf) -> Measure:
+    """Return an experiment's measure. Raises RecipeError where it cannot read what decides."""
+    try:
+        measure = measure_of(experiment)
+    except (DatasetError, RecipeError) as error:
+        raise type(error)(f"{experiment.name}: {error}") from None
+    for name in experiment.recipe.figures:
+        if name != "validation" and name not in measure.figures:
+            raise RecipeError(
+                f'{experiment.name}: figures name "{name}", which cannot be read here: it needs'
+                f" {NEEDS[name]}"
+            )
+    return measure
+
+
+def run(training: Training, measure: Measure, device: str) -> None:
+    """Train, draw and read one run, and the base that it is drawn on, as far as it is not done."""
+    experiment, arm = training.experiment, training.arm
+    of_base(experiment, arm, measure).read(measure, device, "base model")
+    training.train(device)
+    of_training(training, measure).read(measure, device, _told(training))
 
 
 def _state(training: Training, measure: Measure) -> str:

@@ -125,14 +125,19 @@ def seeds_of(recipe: ExperimentRecipe, given: Sequence[int] | int | None) -> tup
     return tuple(given)
 
 
-def _own_train(root: Path) -> dict[str, Any]:
-    """What train.toml of the dataset says. Raises DatasetError where it has none, RecipeError."""
+def check_dataset(root: Path) -> None:
+    """Raise DatasetError where a folder lacks the recipes that experiments are laid over."""
     for name in (PREP_FILE, TRAIN_FILE):
         if not (root / name).is_file():
             raise DatasetError(
                 f"{root} has no {name}, over which experiments are laid: name a dataset folder with"
                 " --data, or make one with `prep init`"
             )
+
+
+def _own_train(root: Path) -> dict[str, Any]:
+    """What train.toml of the dataset says. Raises DatasetError where it has none, RecipeError."""
+    check_dataset(root)
     path = root / TRAIN_FILE
     load_train(path)  # a bad one is told with its line
     return tomllib.loads(path.read_text(encoding="utf-8-sig"))
