@@ -23,6 +23,7 @@ from prep.report.training import training
 from schemas.errors import KirokuError
 
 STYLE = Path(__file__).parent / "page.css"
+EXPERIMENTS = "experiments/index.html"  # the log of what was compared on the dataset
 NAV = {
     "fetched": "fetched",
     "tags": "tags",
@@ -93,12 +94,15 @@ def _head(dataset: Dataset, run: Run | None) -> Html:
     reg = tuple(dataset.sets("reg"))
     key = legend(("learnt", "to learn"), ("reg", "for regularization"))
     links = (element("li", element("a", text, href=f"#{target}")) for target, text in NAV.items())
+    aside = None
+    if (dataset.root / EXPERIMENTS).is_file():
+        aside = element("li", element("a", "experiments", href=EXPERIMENTS), class_="aside")
     return element(
         "header",
         element("p", "kiroku · dataset report", class_="kicker"),
         element("h1", name_of(dataset)),
         element("p", "called by ", element("code", trigger), class_="trigger") if trigger else None,
-        element("nav", element("ul", links), aria_label="sections"),
+        element("nav", element("ul", links, aside), aria_label="sections"),
         section(
             "chain",
             "From posts to training",

@@ -48,12 +48,11 @@ def _panel(result: ExperimentResult, figure: str, found: Sequence[Difference]) -
         ),
         class_="axis",
     )
-    rows = (_row(one, half, told.digits) for one in found)
+    rows = (_row(one, half, _described(one, told.digits, len(result.seeds))) for one in found)
     return element("figure", caption, element("ol", rows, axis), class_="forest")
 
 
-def _row(one: Difference, half: float, digits: int) -> Html:
-    told = _described(one, digits)
+def _row(one: Difference, half: float, told: Sequence[str]) -> Html:
     return element(
         "li",
         element("span", one.arm, class_="name"),
@@ -65,11 +64,11 @@ def _row(one: Difference, half: float, digits: int) -> Html:
     )
 
 
-def _described(one: Difference, digits: int) -> list[str]:
+def _described(one: Difference, digits: int, seeds: int) -> list[str]:
     """A difference in words: its mean, its interval, how sure, and whether it decides."""
     mean = _signed(f"{one.mean:+.{digits}f}")
     if one.p is None or one.low is None or one.high is None:
-        return [mean, "one run each: not decided"]
+        return [mean, f"{'one run' if seeds == 1 else 'two runs'} each: not decided"]
     return [
         mean,
         _signed(f"{one.low:+.{digits}f} to {one.high:+.{digits}f}"),

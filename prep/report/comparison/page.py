@@ -50,7 +50,7 @@ def page(result: ExperimentResult, root: Path, date: str) -> str:
 
 def _head(result: ExperimentResult, date: str) -> Html:
     links = (element("li", element("a", text, href=f"#{target}")) for target, text in NAV.items())
-    back = element("li", element("a", "all experiments", href="index.html"), class_="back")
+    back = element("li", element("a", "all experiments", href="index.html"), class_="aside")
     size = "long" if len(result.question) > LONG else None
     return element(
         "header",

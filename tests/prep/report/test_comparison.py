@@ -198,6 +198,8 @@ def test_with_one_seed_nothing_is_decided_and_nothing_is_to_choose(
     assert "0.51 0.90 1 min" in plain(words["arms"])
     assert 'type="radio"' not in page
     assert "1 (2 more not yet trained)" in words["done"]
+    unsure = (Difference(arm="<8>", figure="signature", mean=0.1),)
+    assert "two runs each: not decided" in pages(result((1, 2), differences=unsure))["rank"]
 
 
 def test_a_picture_that_is_gone_or_cut_short_leaves_its_place_empty(

@@ -257,3 +257,17 @@ def test_a_folder_that_is_no_dataset_is_refused(
 
 def test_the_trigger_stands_in_the_head(built: Built) -> None:
     assert f"called by <code>{TRIGGER}</code>" in built.pages["init"]
+
+
+def test_the_log_of_experiments_is_linked_where_there_is_one(built: Built, read: Read) -> None:
+    dataset = Dataset.open(built.folder)
+    assert "experiments/index.html" not in built.pages["train"]
+    log = built.folder / "experiments/index.html"
+    log.parent.mkdir()
+    log.touch()
+    try:
+        page = report(dataset, draw=False).read_text(encoding="utf-8")
+    finally:
+        log.unlink()
+        log.parent.rmdir()
+    assert "experiments/index.html" in read(page).references
