@@ -1,6 +1,10 @@
-"""Small models opened, with adapters beside them that have something learnt."""
+"""Small models opened, with adapters beside them that have something learnt.
 
-from copy import deepcopy
+All of a model's adapters are beside the same networks, each off until a test lets it count.
+"""
+
+import json
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,8 @@ import torch
 from schemas.recipes.train import AdapterSection, ModelSection
 from train.adapters.adapter import Adapter, attach_adapter
 from train.model import Model, find_model
+
+_off = ExitStack()  # of every adapter, while there are tests
 
 
 def opened(path: Path) -> Model:
@@ -24,13 +30,18 @@ def _networks(path: Path) -> tuple[Any, tuple[Any, ...]]:
 
 def attached(path: Path, **section: Any) -> tuple[Adapter, Any, tuple[Any, ...]]:
     """An adapter with something learnt, and the model's networks, which it is beside."""
-    found = opened(path)
-    unet, texts = deepcopy(_networks(path))
-    values: dict[str, Any] = {"dim": 4, "alpha": 2, "blocks": "all", **section}
+    return _adapter(path, json.dumps(section, sort_keys=True)), *_networks(path)
+
+
+@cache
+def _adapter(path: Path, section: str) -> Adapter:
+    unet, texts = _networks(path)
+    values: dict[str, Any] = {"dim": 4, "alpha": 2, "blocks": "all", **json.loads(section)}
     adapter = attach_adapter(
-        found.architecture, unet, texts, AdapterSection.model_validate(values), seed=0
+        opened(path).architecture, unet, texts, AdapterSection.model_validate(values), seed=0
     )
     generator = torch.Generator().manual_seed(1)
     for weight in adapter.parameters():
         weight.data += torch.randn(weight.shape, generator=generator) * 0.03
-    return adapter, unet, texts
+    _off.enter_context(adapter.off())
+    return adapter

@@ -174,9 +174,10 @@ def test_the_kind_of_model_is_seen_from_shapes(tmp_path: Path) -> None:
 def test_metadata_tags_and_what_is_amiss_are_told(model: Path, tmp_path: Path) -> None:
     adapter, _, _ = attached(model, blocks="M00")
     names = list(adapter.layers)
-    adapter.layers[names[0]].up.data.zero_()  # type: ignore[operator]
-    adapter.layers[names[1]].down.data[0, 0] = float("nan")
-    tensors = {**adapter.tensors(), "strange.weight": torch.ones(2)}
+    tensors = {name: tensor.clone() for name, tensor in adapter.tensors().items()}
+    tensors[f"{names[0]}.lora_up.weight"].zero_()
+    tensors[f"{names[1]}.lora_down.weight"][0, 0] = float("nan")
+    tensors["strange.weight"] = torch.ones(2)
     metadata = {
         "ss_sd_model_name": "animefull.safetensors",
         "ss_sd_model_hash": "None",

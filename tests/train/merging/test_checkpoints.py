@@ -20,10 +20,11 @@ BLOCKS = {  # a tensor of each, by its name in the file
 }
 
 
-@pytest.fixture
-def three(bases: dict[str, Path], tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="module")
+def three(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The small SDXL file, and two whose tensors are others."""
-    paths = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    folder = tmp_path_factory.mktemp("three")
+    paths = [folder / f"{name}.safetensors" for name in "abc"]
     for number, path in enumerate(paths):
         generator = torch.Generator().manual_seed(number)
         save_file(
@@ -57,8 +58,9 @@ def test_a_weighted_sum_takes_each_block_at_its_factor(three: list[Path], tmp_pa
 
 def test_three_are_summed_or_a_difference_is_added(three: list[Path], tmp_path: Path) -> None:
     summed, added = tmp_path / "summed.safetensors", tmp_path / "added.safetensors"
-    merge(three[0], [Source(three[1], 0.5), Source(three[2], 0.2)], summed)
-    merge(three[0], [Source(three[1], 0.5)], added, less=three[2])
+    some = ",".join(BLOCKS)
+    merge(three[0], [Source(three[1], 0.5, some), Source(three[2], 0.2, some)], summed)
+    merge(three[0], [Source(three[1], 0.5, some)], added, less=three[2])
     a, b, c, first, second = loaded(*three, summed, added)
     for name in BLOCKS.values():
         torch.testing.assert_close(first[name], 0.3 * a[name] + 0.5 * b[name] + 0.2 * c[name])
@@ -67,7 +69,7 @@ def test_three_are_summed_or_a_difference_is_added(three: list[Path], tmp_path: 
 
 def test_a_folder_takes_a_folder(bases: dict[str, Path], tmp_path: Path, make_adapter: Any) -> None:
     base, other, out = bases["sd15 folder"], tmp_path / "other", tmp_path / "out"
-    merge(base, [Source(make_adapter("a.safetensors", base))], other)
+    merge(base, [Source(make_adapter("a.safetensors", "sd15", blocks="M00,TE"))], other)
     told = merge(base, [Source(other, 1.0)], out)
     assert told.matches[0].unmatched == {}
     for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
@@ -92,16 +94,16 @@ def test_what_cannot_be_compared_is_told(
         f"a.safetensors and {bases['sdxl folder'].name} are of two layouts, a single file and a"
         " folder: give both in one"
     )
-    path = make_adapter("d.safetensors", bases["sdxl file"], blocks="M00")
+    path = make_adapter("d.safetensors", "sdxl", blocks="M00")
     assert refused(three[0], path, three[1]) == (
         "--less is what checkpoints are compared with, and none is merged here"
     )
     lacking = load_file(three[1])
     del lacking[BLOCKS["M00"]]
     lacking[BLOCKS["IN01"]] = torch.zeros(3)
-    save_file(lacking, three[1])
-    (match,) = plan(three[0], [Source(three[1])])[0].matches
+    save_file(lacking, tmp_path / "e.safetensors")
+    (match,) = plan(three[0], [Source(tmp_path / "e.safetensors")])[0].matches
     assert match.unmatched == {
-        BLOCKS["IN01"]: "of another shape in b.safetensors",
-        BLOCKS["M00"]: "not in b.safetensors",
+        BLOCKS["IN01"]: "of another shape in e.safetensors",
+        BLOCKS["M00"]: "not in e.safetensors",
     }

@@ -16,7 +16,7 @@ def test_a_dry_run_lists_what_is_found_and_writes_nothing(
     bases: dict[str, Path], tmp_path: Path, make_adapter: Any, capsys: Capture
 ) -> None:
     base = bases["sd15 file"]
-    path = make_adapter("a.safetensors", base, blocks="M00,OUT03-05,TE")
+    path = make_adapter("a.safetensors", "sd15", blocks="M00,OUT03-05,TE")
     before = sorted(tmp_path.iterdir())
     words = ["merge", str(base), f"{path}:0.5:TE,OUT03-04=2,OUT06", "--dry-run"]
     assert run(app, words) == 0
@@ -37,7 +37,7 @@ def test_a_dry_run_lists_what_is_found_and_writes_nothing(
 def test_the_result_is_named(
     bases: dict[str, Path], tmp_path: Path, make_adapter: Any, capsys: Capture
 ) -> None:
-    path = make_adapter("a.safetensors", bases["sd15 file"], blocks="M00")
+    path = make_adapter("a.safetensors", "sd15", blocks="M00")
     out = tmp_path / "out.safetensors"
     assert run(app, ["merge", str(bases["sd15 file"]), str(path), "--out", str(out)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out)

@@ -30,11 +30,10 @@ def summed(parts: Iterable[tuple[Path, dict[str, float]]]) -> Tensors:
 
 
 @pytest.fixture
-def two(bases: dict[str, Path], make_adapter: Any) -> list[Path]:
+def two(make_adapter: Any) -> list[Path]:
     """A LoCon and a LoRA of other ranks and alphas, on partly the same blocks."""
-    base = bases["sd15 folder"]
-    first = make_adapter("a.safetensors", base, kind="locon", conv_dim=3, blocks="M00,OUT03,TE")
-    return [first, make_adapter("b.safetensors", base, dim=6, alpha=9, blocks="M00,OUT04,TE")]
+    first = make_adapter("a.safetensors", "sd15", kind="locon", conv_dim=3, blocks="M00,OUT03,TE")
+    return [first, make_adapter("b.safetensors", "sd15", dim=6, alpha=9, blocks="M00,OUT04,TE")]
 
 
 def test_the_joined_adapter_is_the_sum(two: list[Path], tmp_path: Path) -> None:
@@ -60,15 +59,14 @@ def test_the_joined_adapter_is_the_sum(two: list[Path], tmp_path: Path) -> None:
     ]
 
 
-def test_kinds_may_be_mixed(bases: dict[str, Path], tmp_path: Path, make_adapter: Any) -> None:
+def test_kinds_may_be_mixed(tmp_path: Path, make_adapter: Any) -> None:
     """A LoHa counts with the product of its ranks, a full change as what its weight has."""
-    kinds: dict[str, dict[str, Any]] = {
-        "lora": {"dim": 4, "blocks": "OUT02"},
-        "loha": {"dim": 3, "conv_dim": 3, "blocks": "M00,OUT02"},
-        "full": {"conv_dim": 1, "blocks": "M00"},
-    }
-    base = bases["sdxl folder"]
-    paths = [make_adapter(f"{kind}.safetensors", base, kind=kind, **kinds[kind]) for kind in kinds]
+    kinds: list[dict[str, Any]] = [
+        {"kind": "lora", "dim": 4, "blocks": "OUT02"},
+        {"kind": "loha", "dim": 3, "conv_dim": 3, "blocks": "M00,OUT02"},
+        {"kind": "full", "conv_dim": 1, "blocks": "M00"},
+    ]
+    paths = [make_adapter(f"{one['kind']}.safetensors", "sdxl", **one) for one in kinds]
     out, cut = tmp_path / "out.safetensors", tmp_path / "cut.safetensors"
     told = join([Source(path, 0.5) for path in paths], out)
     expected = summed((path, {"M00": 0.5, "OUT02": 0.5}) for path in paths)
@@ -111,7 +109,7 @@ def test_what_cannot_be_joined_is_told(
             join(sources, out)
         return str(caught.value)
 
-    sdxl = make_adapter("x.safetensors", bases["sdxl folder"], blocks="M00,TE")
+    sdxl = make_adapter("x.safetensors", "sdxl", blocks="M00,TE")
     assert refused(Source(two[0]), Source(sdxl)) == (
         "adapter a.safetensors is of SD1.5 and adapter x.safetensors of SDXL: only adapters of one"
         " kind of model can be joined"

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from single_file_layout import as_single_file
 from small_adapters import attached, opened
 
 from schemas.errors import ModelError, UsageError
@@ -43,10 +46,15 @@ def same(found: Model, expected: list[torch.Tensor], tolerance: float = 1e-4) ->
         assert float((ours - theirs).abs().max()) <= tolerance * max(1, float(theirs.abs().max()))
 
 
-def weigh(adapter: Adapter, factors: dict[str, float]) -> None:
+@contextmanager
+def weighed(adapter: Adapter, factors: Mapping[str, float]) -> Iterator[None]:
     """Let each layer count as much as its block does: its change is linear in alpha."""
+    alphas = {name: layer.alpha for name, layer in adapter.layers.items()}
     for name, layer in adapter.layers.items():
-        layer.alpha = layer.alpha * factors[block_of_name(name) or TEXT]
+        layer.alpha = alphas[name] * factors[block_of_name(name) or TEXT]
+    yield
+    for name, layer in adapter.layers.items():
+        layer.alpha = alphas[name]
 
 
 def out_beside(base: Path, folder: Path) -> Path:
@@ -56,8 +64,8 @@ def out_beside(base: Path, folder: Path) -> Path:
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {},
     "locon": {"kind": "locon", "conv_dim": 2, "conv_alpha": 3},
-    "dora": {"kind": "dora", "conv_dim": 2},
-    # lycoris' layers take long to make, so there are few
+    # the others have few modules: where each lies is as for a LoCon
+    "dora": {"kind": "dora", "conv_dim": 2, "blocks": "M00,OUT03,TE"},
     "loha": {"kind": "loha", "conv_dim": 2, "blocks": "M00,OUT03,TE"},
     "lokr": {"kind": "lokr", "conv_dim": 2, "blocks": "M00,OUT03,TE"},
     "dylora": {"kind": "dylora", "blocks": "M00,TE"},
@@ -66,17 +74,63 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    ("layout", "kind", "strength"),
+    ("of", "length", "strength"),
     [
-        ("demo folder", "locon", 1.0),
-        ("sd15 file", "locon", 1.0),
-        ("sdxl folder", "locon", 1.0),
-        ("demo folder", "dora", -0.7),
-        ("sd15 folder", "dora", -0.7),
-        ("sdxl file", "dora", -0.7),
+        ("sd15", 17, -0.7),
+        ("sd15", 26, 1.5),
+        ("sdxl", 12, 1.5),
+        ("sdxl", 20, -0.7),
+        ("demo", 17, -0.7),
+        ("demo", 26, 1.5),
     ],
 )
 def test_a_merged_model_computes_what_the_adapter_beside_it_does(
+    of: str,
+    length: int,
+    strength: float,
+    bases: dict[str, Path],
+    tmp_path: Path,
+    make_adapter: Any,
+) -> None:
+    """In both layouts, each block at another factor of a vector as user interfaces write it."""
+    folder, file = bases[f"{of} folder"], bases[f"{of} file"]
+    path = make_adapter("a.safetensors", of, **KINDS["locon"])
+    adapter, unet, texts = attached(folder, **KINDS["locon"])
+    vector = ",".join(str(round(0.1 * number - 0.5, 1)) for number in range(length))
+    factors = block_weights(vector, adapter.architecture)
+    assert [factors[block] for block in vectors(adapter.architecture)[length]] == [
+        float(value) for value in vector.split(",")
+    ]
+    plain = outputs(unet, texts)
+    with weighed(adapter, factors), adapter.at(strength):
+        expected = outputs(unet, texts)
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, expected, strict=True))
+    merged, single = tmp_path / "merged", tmp_path / "merged.safetensors"
+    for base, out in ((folder, merged), (file, single)):
+        told = merge(base, [Source(path, strength, vector)], out, precision="fp32")
+        assert told.matches[0].unmatched == {}
+        assert told.matches[0].matched == len(adapter.layers)
+    same(opened(merged), expected)
+    if of != "demo":  # a single file tells no heads, so that all have SD1.5's
+        same(opened(single), expected)
+    there = as_single_file(merged, adapter.architecture.kind)
+    assert all(torch.equal(there[name], tensor) for name, tensor in load_file(single).items())
+
+
+@pytest.mark.parametrize(
+    ("of", "layout", "kind", "strength"),
+    [
+        ("sdxl", "file", "lora", 0.6),
+        ("sdxl", "file", "dora", -0.7),
+        ("sd15", "folder", "dora", 0.6),
+        ("sdxl", "folder", "loha", -0.7),
+        ("sdxl", "file", "lokr", 0.6),
+        ("sd15", "file", "dylora", 0.6),
+        ("sd15", "folder", "full", -0.7),
+    ],
+)
+def test_every_kind_is_merged_as_it_computes(
+    of: str,
     layout: str,
     kind: str,
     strength: float,
@@ -84,63 +138,23 @@ def test_a_merged_model_computes_what_the_adapter_beside_it_does(
     tmp_path: Path,
     make_adapter: Any,
 ) -> None:
-    base = bases[layout]
-    path = make_adapter("a.safetensors", base, **KINDS[kind])
-    adapter, unet, texts = attached(base, **KINDS[kind])
+    base, folder = bases[f"{of} {layout}"], bases[f"{of} folder"]
+    path = make_adapter("a.safetensors", of, **KINDS[kind])
+    adapter, unet, texts = attached(folder, **KINDS[kind])
+    out = out_beside(base, tmp_path)
+    merge(base, [Source(path, strength)], out)
     with adapter.at(strength):
-        expected = outputs(unet, texts)
-    with adapter.off():
-        assert (expected[0] - outputs(unet, texts)[0]).abs().max() > 1e-3
-    out = out_beside(base, tmp_path)
-    told = merge(base, [Source(path, strength)], out)
-    assert told.matches[0].unmatched == {}
-    assert told.matches[0].matched == len(adapter.layers)
-    same(opened(out), expected)
-
-
-@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "dylora", "full"])
-def test_every_kind_is_merged_as_it_computes(
-    kind: str, bases: dict[str, Path], tmp_path: Path, make_adapter: Any
-) -> None:
-    base = bases["sdxl file"]
-    path = make_adapter("a.safetensors", base, **KINDS[kind])
-    adapter, unet, texts = attached(base, **KINDS[kind])
-    merge(base, [Source(path, 0.6)], tmp_path / "merged.safetensors")
-    with adapter.at(0.6):
-        same(opened(tmp_path / "merged.safetensors"), outputs(unet, texts))
-
-
-@pytest.mark.parametrize(
-    ("layout", "length"),
-    [("sd15 file", 17), ("sd15 folder", 26), ("sdxl file", 12), ("sdxl folder", 20)],
-)
-def test_vectors_weigh_each_block(
-    layout: str, length: int, bases: dict[str, Path], tmp_path: Path, make_adapter: Any
-) -> None:
-    base = bases[layout]
-    architecture = opened(base).architecture
-    vector = ",".join(str(round(0.1 * number - 0.5, 1)) for number in range(length))
-    path = make_adapter("a.safetensors", base, **KINDS["locon"])
-    adapter, unet, texts = attached(base, **KINDS["locon"])
-    out = out_beside(base, tmp_path)
-    merge(base, [Source(path, 1.5, vector)], out)
-    factors = block_weights(vector, architecture)
-    assert [factors[block] for block in vectors(architecture)[length]] == [
-        float(value) for value in vector.split(",")
-    ]
-    weigh(adapter, factors)
-    with adapter.at(1.5):
         same(opened(out), outputs(unet, texts))
 
 
-@pytest.mark.parametrize("layout", ["sd15 file", "sdxl folder"])
 def test_additive_kinds_are_taken_out_again_within_rounding(
-    layout: str, bases: dict[str, Path], tmp_path: Path, make_adapter: Any
+    bases: dict[str, Path], tmp_path: Path, make_adapter: Any
 ) -> None:
-    base = bases[layout]
+    base = bases["sd15 file"]
+    strengths = {"locon": 0.8, "loha": -1.0, "dylora": 0.5, "full": -0.3}
     several = [
-        Source(make_adapter(f"{kind}.safetensors", base, **KINDS[kind]), strength)
-        for kind, strength in (("locon", 0.8), ("loha", -1.0), ("lokr", 0.5))
+        Source(make_adapter(f"{kind}.safetensors", "sd15", **KINDS[kind]), strength)
+        for kind, strength in strengths.items()
     ]
     there, back = (out_beside(base, tmp_path / name) for name in ("there", "back"))
     merge(base, several, there)
@@ -171,7 +185,7 @@ def test_what_else_a_file_holds_stays(
     base, out = tmp_path / "half.safetensors", tmp_path / "out.safetensors"
     before = {"modelspec.title": "b", "sshs_model_hash": "old"}
     save_file(half, base, before | {"modelspec.hash_sha256": "old"})
-    path = make_adapter("a.safetensors", bases["sdxl file"], blocks="M00")
+    path = make_adapter("a.safetensors", "sdxl", blocks="M00")
     merge(base, [Source(path, 0.5, "M00")], out)
     merged = load_file(out)
     with safe_open(base, "pt") as old, safe_open(out, "pt") as new:
@@ -208,7 +222,7 @@ def test_what_else_a_folder_holds_stays(
     shutil.copytree(bases["sdxl folder"], base)
     (base / "unet/diffusion_pytorch_model.bin").write_bytes(b"the same, not merged")
     (base / "unet/README.md").write_text("kept", encoding="utf-8")
-    path = make_adapter("a.safetensors", base, blocks="M00,TE")
+    path = make_adapter("a.safetensors", "sdxl", blocks="M00,TE")
     merge(base, [Source(path)], out, precision="bf16")
     files = {file.relative_to(base) for file in base.rglob("*") if file.is_file()}
     files.remove(Path("unet/diffusion_pytorch_model.bin"))
@@ -231,7 +245,7 @@ def test_a_ckpt_becomes_a_safetensors_file(
 ) -> None:
     tensors = load_file(bases["sd15 file"])
     torch.save({"state_dict": tensors}, tmp_path / "base.ckpt")
-    path = make_adapter("a.safetensors", bases["sd15 file"], blocks="M00")
+    path = make_adapter("a.safetensors", "sd15", blocks="M00")
     outs = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     for base, out in zip((tmp_path / "base.ckpt", bases["sd15 file"]), outs, strict=True):
         merge(base, [Source(path)], out)
@@ -241,7 +255,7 @@ def test_a_ckpt_becomes_a_safetensors_file(
 def test_sdxl_adapters_under_diffusers_names_are_found(
     bases: dict[str, Path], tmp_path: Path, make_adapter: Any
 ) -> None:
-    path = make_adapter("a.safetensors", bases["sdxl file"], blocks="IN04,TE")
+    path = make_adapter("a.safetensors", "sdxl", blocks="IN04,TE")
     renamed = {
         name.replace("input_blocks_4_1", "down_blocks_1_attentions_0"): tensor
         for name, tensor in load_file(path).items()
@@ -257,7 +271,7 @@ def test_what_does_not_match_is_an_error_unless_allowed(
     bases: dict[str, Path], tmp_path: Path, make_adapter: Any
 ) -> None:
     base, out = bases["sd15 file"], tmp_path / "out.safetensors"
-    path = make_adapter("a.safetensors", base, blocks="M00")
+    path = make_adapter("a.safetensors", "sd15", blocks="M00")
     tensors = load_file(path)
     name = "lora_unet_mid_block_attentions_0_proj_in"
     tensors[f"{name}.lora_up.weight"] = torch.zeros(65, 4, 1, 1)
@@ -298,7 +312,7 @@ def refused(base: Path, path: Path, out: Path, **options: Any) -> str:
 def test_a_result_too_large_for_its_precision_is_refused(
     bases: dict[str, Path], tmp_path: Path, make_adapter: Any
 ) -> None:
-    path = make_adapter("a.safetensors", bases["sd15 file"], blocks="M00")
+    path = make_adapter("a.safetensors", "sd15", blocks="M00")
     save_file({n: t * 3e4 for n, t in load_file(path).items()}, tmp_path / "b.safetensors")
     out = tmp_path / "out.safetensors"
     text = refused(bases["sd15 file"], tmp_path / "b.safetensors", out, precision="fp16")
@@ -313,7 +327,7 @@ def test_where_the_result_goes_is_checked_first(
     bases: dict[str, Path], tmp_path: Path, make_adapter: Any
 ) -> None:
     base, folder = bases["sd15 file"], bases["sd15 folder"]
-    path = make_adapter("a.safetensors", base, blocks="M00")
+    path = make_adapter("a.safetensors", "sd15", blocks="M00")
     assert refused(base, path, base, overwrite=True) == (
         f"{base} is one of the files that are merged: give another name"
     )
