@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DatasetError, ModelError, RecipeError
-from schemas.recipes.experiment import ArmSection, ExperimentRecipe, load_experiment, merged
+from schemas.recipes.experiment import ArmSection, ExperimentRecipe, load_experiment
 from schemas.recipes.load import PREP_FILE, TRAIN_FILE, load_train
 from schemas.recipes.train import ModelSection, SampleSection, TrainRecipe
 from schemas.recipes.write import inline_key, inline_value
@@ -247,4 +247,5 @@ def _lines(values: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def laid_over(recipe: ExperimentRecipe) -> str:
     """Return what an experiment has in common, over the dataset's recipes, a key a line."""
-    return "\n".join(_lines(merged({}, {"prep": recipe.prep, "train": recipe.train})))
+    common = {"prep": recipe.prep, "train": recipe.train}
+    return "\n".join(_lines({name: table for name, table in common.items() if table}))

@@ -20,7 +20,7 @@ def done(result: ExperimentResult) -> Html:
         *((name, value) for name, value in result.settings if "\n" not in value),
     ]
     common = [
-        together(element("h3", name), element("pre", element("code", value)))
+        together(element("h3", name[:1].upper() + name[1:]), element("pre", element("code", value)))
         for name, value in result.settings
         if "\n" in value
     ]

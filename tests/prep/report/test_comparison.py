@@ -156,7 +156,7 @@ def test_what_came_of_it_is_told_in_figures_and_words(pages: Pages, read: Read) 
     assert words["recall"].index("smile 1.00 0.50 – –") < words["recall"].index(
         "hat 1.00 1.00 0.25"
     )
-    assert "optimizer AdamW at 0.003 in common a = 1 b = 2 What differs" in words["done"]
+    assert "optimizer AdamW at 0.003 In common a = 1 b = 2 What differs" in words["done"]
     assert 'train.adapter.dim = 8 prep.x = "<y>"' in words["done"]
     assert "as the experiment's recipes say" in words["done"]
     assert "experiments/runs/1-seed1, experiments/runs/1-seed2" in words["done"]
