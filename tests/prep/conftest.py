@@ -47,12 +47,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_model(tmp_path_factory.mktemp("base") / "model")
 
 
-@pytest.fixture
-def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
-    """`make_dataset(site, name="dataset", **sets)`: a folder with the demo's recipes."""
+@pytest.fixture(scope="session")
+def write_dataset(model: Path) -> MakeDataset:
+    """`write_dataset(folder, site, **sets)`: a folder with the demo's recipes."""
 
-    def make(site: Site, name: str = "dataset", **sets: dict[str, object]) -> Path:
-        folder = tmp_path / name
+    def write(folder: Path, site: Site, **sets: dict[str, object]) -> Path:
         prep = recipes.prep_recipe(site.url).model_dump(by_alias=True, exclude_defaults=True)
         prep["fetch"] |= {"requests_per_second": 10, "files_per_second": 50}
         prep["sets"] = sets or prep["sets"]
@@ -65,6 +64,16 @@ def make_dataset(tmp_path: Path, model: Path) -> MakeDataset:
             type(recipes.train_recipe(steps=2)).model_validate(train),
         )
         return folder
+
+    return write
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path, write_dataset: MakeDataset) -> MakeDataset:
+    """`make_dataset(site, name="dataset", **sets)`: a folder with the demo's recipes."""
+
+    def make(site: Site, name: str = "dataset", **sets: dict[str, object]) -> Path:
+        return write_dataset(tmp_path / name, site, **sets)
 
     return make
 

@@ -6,6 +6,7 @@ rules, scores and what they must not touch; new posts among old ones; removal by
 
 import os
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from prep.init import init
 from schemas.errors import DatasetError
 from schemas.tables import CAPTIONS, GROUPS, MANIFEST, MEMBERS
 
+Copy = Callable[[Path], Path]
 POSTS = int(os.environ.get("KIROKU_TEST_POSTS", "300"))  # before ten are added; 5000 takes minutes
 
 
@@ -73,6 +75,40 @@ def run(folder: Path, *changes: str) -> list[str]:
     return chain.run(Dataset.open(folder, changes), ALL)
 
 
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, site: Site, write_dataset: Callable[..., Path]
+) -> Path:
+    """The demo's dataset after a run, to be read."""
+    folder: Path = write_dataset(tmp_path_factory.mktemp("finished") / "dataset", site)
+    run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def everyone(
+    tmp_path_factory: pytest.TempPathFactory, site: Site, write_dataset: Callable[..., Path]
+) -> Path:
+    """A dataset of most of the site's posts after a run, to be read."""
+    folder = tmp_path_factory.mktemp("everyone") / "dataset"
+    write_dataset(folder, site, main={"query": "1girl"})
+    run(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path: Path, site: Site, work: Counter[str]) -> Copy:
+    """`copy(folder)`: the dataset, to be changed; what is asked and computed counts from there."""
+
+    def copied(folder: Path) -> Path:
+        to = Path(shutil.copytree(folder, tmp_path / "dataset"))
+        site.calls.clear()
+        work.clear()
+        return to
+
+    return copied
+
+
 def test_the_chain_ends_with_a_manifest_and_a_second_run_does_nothing(
     site: Site, make_dataset: Callable[..., Path], work: Counter[str]
 ) -> None:
@@ -88,12 +124,8 @@ def test_the_chain_ends_with_a_manifest_and_a_second_run_does_nothing(
     assert (asked(site), work) == (Counter(), Counter())
 
 
-def test_captions_begin_with_the_trigger_and_leave_out_what_it_stands_for(
-    site: Site, make_dataset: Callable[..., Path]
-) -> None:
-    folder = make_dataset(site)
-    run(folder)
-    rows = MANIFEST.read(folder / "manifest.parquet").to_pylist()
+def test_captions_begin_with_the_trigger_and_leave_out_what_it_stands_for(finished: Path) -> None:
+    rows = MANIFEST.read(finished / "manifest.parquet").to_pylist()
     learnt = [row for row in rows if not row["is_reg"]]
     assert {row["tags"][0]["tag"] for row in learnt} == {TRIGGER}
     assert {tag["tag"] for row in learnt for tag in row["tags"] if tag["part"] == "head"} == {
@@ -109,11 +141,10 @@ def test_captions_begin_with_the_trigger_and_leave_out_what_it_stands_for(
 
 
 def test_every_tag_tells_its_category_its_source_and_the_rules_that_touched_it(
-    site: Site, make_dataset: Callable[..., Path]
+    finished: Path,
 ) -> None:
-    folder = make_dataset(site)
-    run(folder)
-    tags = [tag for row in Dataset.open(folder).table(CAPTIONS).to_pylist() for tag in row["tags"]]
+    rows = Dataset.open(finished).table(CAPTIONS).to_pylist()
+    tags = [tag for row in rows for tag in row["tags"]]
     assert {tag["category"] for tag in tags} >= {"trigger", "quality", "general", "copyright"}
     assert not {tag["category"] for tag in tags} & {"artist", "meta"}
     assert {tag["source"] for tag in tags} >= {"booru", "both", "rule"}
@@ -123,13 +154,10 @@ def test_every_tag_tells_its_category_its_source_and_the_rules_that_touched_it(
     assert by_name["akari_(hoshizora_academy)"]["rules"] == ["trigger", "collapse"]
 
 
-def test_every_post_that_does_not_go_on_is_listed_with_its_reason(
-    site: Site, make_dataset: Callable[..., Path]
-) -> None:
-    folder = make_dataset(site, main={"query": "1girl"})
-    dataset = Dataset.open(folder)
-    seal = chain.run_one(dataset, ALL[0])
-    drops = seals.read_drops(folder, "fetch").to_pylist()
+def test_every_post_that_does_not_go_on_is_listed_with_its_reason(everyone: Path) -> None:
+    seal = seals.read_seal(everyone, "fetch")
+    assert seal is not None
+    drops = seals.read_drops(everyone, "fetch").to_pylist()
     assert seal.rows_in == seal.rows_out + len(drops)
     assert {drop["reason"] for drop in drops} >= {
         "deleted on the site",
@@ -140,12 +168,8 @@ def test_every_post_that_does_not_go_on_is_listed_with_its_reason(
     assert len({drop["item"] for drop in drops}) == len(drops)
 
 
-def test_originals_are_the_bytes_that_the_site_has(
-    site: Site, make_dataset: Callable[..., Path]
-) -> None:
-    folder = make_dataset(site, main={"query": CHARACTER})
-    chain.run_one(Dataset.open(folder), ALL[0])
-    images = sorted((folder / "images").glob("*/*"))
+def test_originals_are_the_bytes_that_the_site_has(site: Site, finished: Path) -> None:
+    images = sorted((finished / "images").glob("*/*"))
     assert images
     for path in images:
         post = site.world.with_md5(path.stem)
@@ -154,26 +178,20 @@ def test_originals_are_the_bytes_that_the_site_has(
 
 
 def test_a_threshold_runs_no_inference(
-    site: Site, make_dataset: Callable[..., Path], work: Counter[str]
+    site: Site, finished: Path, copy: Copy, work: Counter[str]
 ) -> None:
-    folder = make_dataset(site)
-    run(folder)
+    folder = copy(finished)
     before = (folder / "tables" / "captions.parquet").read_bytes()
-    site.calls.clear()
-    work.clear()
     assert run(folder, "tag.general=0.9") == ["caption", "manifest"]
     assert (asked(site), work) == (Counter(), Counter())
     assert (folder / "tables" / "captions.parquet").read_bytes() != before
 
 
 def test_a_rule_touches_captions_and_manifest_only(
-    site: Site, make_dataset: Callable[..., Path], work: Counter[str]
+    site: Site, finished: Path, copy: Copy, work: Counter[str]
 ) -> None:
-    folder = make_dataset(site)
-    run(folder)
+    folder = copy(finished)
     untouched = _bytes(folder, except_for=("captions", "caption.seal", "manifest", "logs"))
-    site.calls.clear()
-    work.clear()
     assert run(folder, 'caption.rename={"1girl"="girl"}') == ["caption", "manifest"]
     assert (asked(site), work) == (Counter(), Counter())
     after = _bytes(folder, except_for=("captions", "caption.seal", "manifest", "logs"))
@@ -235,14 +253,12 @@ def test_for_one_set_more_the_site_is_asked_about_that_alone(
 
 
 def test_a_file_removed_by_hand_stays_away_until_it_is_restored(
-    site: Site, make_dataset: Callable[..., Path], work: Counter[str]
+    site: Site, finished: Path, copy: Copy
 ) -> None:
-    folder = make_dataset(site, main={"query": CHARACTER})
-    run(folder)
+    folder = copy(finished)
     manifest = MANIFEST.read(folder / "manifest.parquet")
     victim = manifest.slice(3, 1).to_pylist()[0]
     (folder / victim["path"]).unlink()
-    site.calls.clear()
     done = run(folder)
     assert "fetch" not in done
     assert asked(site) == Counter()
@@ -291,7 +307,7 @@ def test_ten_new_posts_among_old_ones_cost_ten(
 def test_the_number_of_files_stays_bounded_over_thirty_additions(
     make_dataset: Callable[..., Path],
 ) -> None:
-    world = World(posts=260, seed=3, size=48)
+    world = World(posts=130, seed=3, size=48)
     with running(world) as site:
         late = sorted(_plain(world, 60))
         world.absent |= set(late)
@@ -308,26 +324,17 @@ def test_the_number_of_files_stays_bounded_over_thirty_additions(
         assert len(list((folder / "latents").rglob("*"))) <= 6 * max(6, len(shapes))
 
 
-def test_an_unreadable_image_is_one_dropped_row(
-    site: Site, make_dataset: Callable[..., Path]
-) -> None:
-    folder = make_dataset(site, main={"query": "1girl"})
-    run(folder)
-    drops = seals.read_drops(folder, "dedup").to_pylist()
+def test_an_unreadable_image_is_one_dropped_row(everyone: Path) -> None:
+    drops = seals.read_drops(everyone, "dedup").to_pylist()
     broken = [drop for drop in drops if drop["reason"] == "unreadable image"]
     assert broken
     assert {drop["detail"] for drop in broken} <= {"truncated", "broken"}
-    manifest = MANIFEST.read(folder / "manifest.parquet")
+    manifest = MANIFEST.read(everyone / "manifest.parquet")
     assert not {drop["item"] for drop in broken} & set(manifest["md5"].to_pylist())
 
 
-def test_duplicates_are_near_their_keeper_and_the_best_is_kept(
-    site: Site, make_dataset: Callable[..., Path]
-) -> None:
-    folder = make_dataset(site, main={"query": "1girl"})
-    dataset = Dataset.open(folder)
-    for step in ALL[:2]:
-        chain.run_one(dataset, step)
+def test_duplicates_are_near_their_keeper_and_the_best_is_kept(everyone: Path) -> None:
+    dataset = Dataset.open(everyone)
     groups = dataset.table(GROUPS).to_pylist()
     losers = [row for row in groups if row["md5"] != row["keeper"]]
     assert losers
@@ -353,14 +360,12 @@ def test_regularization_shares_no_near_duplicate_with_the_training_set(
 
 
 def test_the_manifest_reads_alike_in_pyarrow_pandas_and_datasets(
-    site: Site, make_dataset: Callable[..., Path], tmp_path: Path
+    finished: Path, tmp_path: Path
 ) -> None:
     import datasets
     import pandas
 
-    folder = make_dataset(site, main={"query": CHARACTER})
-    run(folder)
-    path = folder / "manifest.parquet"
+    path = finished / "manifest.parquet"
     by_arrow = pq.read_table(path)
     by_pandas = pandas.read_parquet(path)
     by_datasets = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
@@ -402,10 +407,9 @@ def test_a_folder_of_images_needs_no_site_and_keeps_its_tags(tmp_path: Path, mod
 
 
 def test_a_manifest_edited_by_hand_is_refused_until_its_owner_says_what_of_it(
-    site: Site, make_dataset: Callable[..., Path]
+    finished: Path, copy: Copy
 ) -> None:
-    folder = make_dataset(site, main={"query": CHARACTER})
-    run(folder)
+    folder = copy(finished)
     pq.write_table(pq.read_table(folder / "manifest.parquet").slice(0, 5), folder / "x.parquet")
     (folder / "x.parquet").replace(folder / "manifest.parquet")
     edited = (folder / "manifest.parquet").read_bytes()
