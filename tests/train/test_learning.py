@@ -28,8 +28,7 @@ from train.setup import Setup, setup
 from train.step import losses_at
 
 SIGNATURE = CHARACTERS[CHARACTER].signature
-DRAWINGS, TRIPLES, PICTURES = 24, 64, 12
-STEPS = 120
+DRAWINGS, TRIPLES = 24, 64
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +49,7 @@ def akari(
     return folder
 
 
-def recipe(lr: float, out: str) -> TrainRecipe:
+def recipe(lr: float, out: str, steps: int) -> TrainRecipe:
     return TrainRecipe.model_validate(
         {
             "out": f"runs/{out}",
@@ -58,7 +57,7 @@ def recipe(lr: float, out: str) -> TrainRecipe:
             "latents": {"resolution": SIDE, "min": 64, "max": 2 * SIDE, "step": 32},
             "adapter": {"dim": 8, "alpha": 8, "blocks": "all"},
             "optimizer": {"lr": lr, "warmup": 5},
-            "steps": {"total": STEPS, "batch": 4},
+            "steps": {"total": steps, "batch": 4},
             "caption": {"tokens": 75},
             "save": {"every": 0, "precision": "fp32"},
         }
@@ -90,12 +89,12 @@ def loss(ready: Setup) -> float:
     return total / TRIPLES
 
 
-def drawn(run: Path, adapter: Path | None) -> list[Image.Image]:
+def drawn(run: Path, adapter: Path | None, pictures: int) -> list[Image.Image]:
     """Pictures of the trigger alone, at the same seeds with any adapter."""
     opened = open_run(run, "cpu")
     with opened.at(adapter):
         return opened.painter.draw_batch(
-            *([TRIGGER] * PICTURES, "", range(1, PICTURES + 1), (SIDE, SIDE), 12, 4.0)
+            *([TRIGGER] * pictures, "", range(1, pictures + 1), (SIDE, SIDE), 12, 4.0)
         )
 
 
@@ -107,9 +106,9 @@ def signature(pictures: list[Image.Image]) -> float:
     return float((tagger.probabilities(squares)[:, wanted] >= 0.5).mean())
 
 
-def teach(akari: Path, lr: float, out: str) -> tuple[RunFolder, tuple[float, float]]:
+def teach(akari: Path, lr: float, out: str, steps: int) -> tuple[RunFolder, tuple[float, float]]:
     """Train; return the run, and the loss before and after."""
-    given = recipe(lr, out)
+    given = recipe(lr, out, steps)
     ready = setup(given, akari, resume=False, overwrite=False, device="cpu")
     before = loss(ready)
     train(given, akari)
@@ -119,15 +118,15 @@ def teach(akari: Path, lr: float, out: str) -> tuple[RunFolder, tuple[float, flo
 
 
 def test_a_short_training_lowers_the_loss_and_brings_the_character(akari: Path) -> None:
-    run, (before, after) = teach(akari, 3e-3, "learnt")
+    run, (before, after) = teach(akari, 3e-3, "learnt", 120)
     assert after < 0.95 * before
-    unlearnt = signature(drawn(run.path, None))
-    learnt = signature(drawn(run.path, run.adapter))
+    unlearnt = signature(drawn(run.path, None, 12))
+    learnt = signature(drawn(run.path, run.adapter, 12))
     assert learnt > unlearnt + 0.2
 
 
 def test_at_rate_zero_neither_loss_nor_pictures_change(akari: Path) -> None:
-    run, (before, after) = teach(akari, 0.0, "still")
+    run, (before, after) = teach(akari, 0.0, "still", 6)
     assert after == before
-    pairs = zip(drawn(run.path, None), drawn(run.path, run.adapter), strict=True)
+    pairs = zip(drawn(run.path, None, 2), drawn(run.path, run.adapter, 2), strict=True)
     assert all(one.tobytes() == other.tobytes() for one, other in pairs)
