@@ -28,7 +28,7 @@ from schemas.errors import DatasetError
 from schemas.files import write_json, write_text
 from schemas.tables import CAPTIONS, GROUPS, MEMBERS, POSTS, PROBABILITIES, REPLACED
 
-SEQUENCES = int(os.environ.get("KIROKU_TEST_SEQUENCES", "40"))
+SEQUENCES = int(os.environ.get("KIROKU_TEST_SEQUENCES", "25"))
 STEPS = 12
 RULES = ("source", "drop", "trigger", "collapse", "edits", "rename", "order", "render")
 CODES = {"general": 0, "artist": 1, "copyright": 3, "character": 4}
