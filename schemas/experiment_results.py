@@ -13,6 +13,7 @@ from schemas.files import write_text
 from schemas.intervals import LEVEL, Interval, interval
 from schemas.recipes.section import Section
 
+FOLDER = "experiments"  # of a dataset: results, their pages, and what they were made of
 Figures = dict[str, float | None]  # by a figure's name; None: nothing was there to be read
 
 

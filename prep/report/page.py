@@ -21,9 +21,10 @@ from prep.report.pictures import Images
 from prep.report.run import Run
 from prep.report.training import training
 from schemas.errors import KirokuError
+from schemas.experiment_results import FOLDER
 
 STYLE = Path(__file__).parent / "page.css"
-EXPERIMENTS = "experiments/index.html"  # the log of what was compared on the dataset
+EXPERIMENTS = f"{FOLDER}/index.html"  # the log of what was compared on the dataset
 NAV = {
     "fetched": "fetched",
     "tags": "tags",

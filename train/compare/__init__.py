@@ -14,4 +14,6 @@ trainings, pictures/<key>/ what was drawn and read. A key names all that what li
 from, so nothing is done twice, and experiments that ask for the same share it.
 """
 
-FOLDER = "experiments"  # of the dataset's
+from schemas.experiment_results import FOLDER
+
+__all__ = ["FOLDER"]

@@ -7,10 +7,9 @@ from prep.report.comparison.models import paths_of
 from prep.report.comparison.page import page
 from prep.report.comparison.seeds import choose
 from schemas.errors import DataError
-from schemas.experiment_results import read_result
+from schemas.experiment_results import FOLDER, read_result
 from schemas.files import fingerprint, sha256_of, write_text
 
-FOLDER = "experiments"  # of a dataset
 INDEX = "index.html"
 MAKERS = Path(__file__).parents[1]  # what pages are made by
 

@@ -41,6 +41,7 @@ for (const row of document.querySelectorAll(".row")) {
   for (const frame of row.querySelectorAll(".frame")) {
     frame.addEventListener("dragstart", (event) => event.preventDefault());
     frame.addEventListener("pointerdown", (event) => {
+      if (event.button) return; // a menu opens, and nobody tells when the button is up again
       if (!fingers.size) dragged = false;
       fingers.set(event.pointerId, event);
     });
@@ -56,7 +57,9 @@ for (const row of document.querySelectorAll(".row")) {
       const other = [...fingers.values()].find((one) => one.pointerId !== event.pointerId);
       if (other) {
         const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
-        const middle = { clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 };
+        const middle = {
+          clientX: (before.clientX + other.clientX) / 2, clientY: (before.clientY + other.clientY) / 2,
+        };
         zoomBy(apart(event) / Math.max(apart(before), 1), ...within(frame, middle));
       }
       move(right / width / fingers.size, down / height / fingers.size);
