@@ -16,7 +16,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prep import fetch, manifest
+from prep import chain, fetch, manifest
 from prep.cache import Cache
 from prep.dataset import Dataset
 from prep.edits import journal
@@ -80,11 +80,12 @@ class Variants:
         return self.folder / key if key else self.dataset.root
 
     def made(self, changes: Mapping[str, Any]) -> Path:
-        """Make a variant, or bring it up to date; return its folder."""
+        """Make a variant, or bring it up to date, by the chain as well; return its folder."""
         folder = self.folder_of(changes)
-        if folder == self.dataset.root:
-            return folder
-        return variant(self.dataset, changes, folder)
+        if folder != self.dataset.root:
+            variant(self.dataset, changes, folder)
+            chain.run(replace(Dataset.open(folder), tokenizer=self.dataset.tokenizer))
+        return folder
 
 
 def variant(dataset: Dataset, changes: Mapping[str, Any], folder: Path) -> Path:

@@ -30,7 +30,7 @@ from prep.demo.site import Site
 from prep.demo.world import World
 from prep.edits.edit import Wanted, edit
 from prep.init import write_recipes
-from prep.variant import key_of, laid_over, variant
+from prep.variant import Variants, key_of, laid_over, variant
 from schemas.errors import RecipeError
 from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.train import TrainRecipe
@@ -142,6 +142,18 @@ def test_other_captions_cost_no_request_no_inference_and_no_encoding(
     assert made(dataset, {"caption": {"collapse": {"tags": []}}}) == folder
     assert run(folder) == []
     still |= {str(folder / "train.toml"): stamps(folder)[str(folder / "train.toml")]}
+    assert stamps(folder) == still
+
+
+@pytest.mark.usefixtures("no_inference")
+def test_variants_are_made_to_their_manifest(dataset: Dataset) -> None:
+    variants = Variants(dataset, dataset.root / "experiments" / "data")
+    assert variants.made({}) == dataset.root
+    folder = variants.made({"caption": {"trigger": "red girl"}})
+    assert folder.parent == variants.folder
+    assert any("red girl" in caption for caption in captions(folder).values())
+    still = stamps(folder)
+    assert variants.made({"caption": {"trigger": "red girl"}}) == folder
     assert stamps(folder) == still
 
 

@@ -41,7 +41,7 @@ def compare(
     json
         Print the results, or the runs of a dry run, as JSON.
     """
-    from prep.dataset import Dataset
+    from prep.cli.opened import opened
     from prep.report.comparison import write_pages
     from prep.variant import Variants
     from schemas.errors import Failure
@@ -53,7 +53,7 @@ def compare(
 
     root = data.resolve()
     check_dataset(root)
-    datasets = Variants(Dataset.open(root), root / FOLDER / "data")
+    datasets = Variants(opened(root), root / FOLDER / "data")
     chosen, measure_of = _seeds(seeds), _measure_of(device)
     if dry_run:
         show_compare.runs(planned_runs(experiments, root, datasets, measure_of, chosen), json)
