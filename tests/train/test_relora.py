@@ -304,6 +304,26 @@ def test_all_cycles_are_one_adapter_that_does_what_they_do_in_turn(
     assert ranks == {rank}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("dora", "cycles of dora are no one adapter: `train merge` merges them in turn"),
+        ("full", "cycles of full add up to a change of full rank: relora.rank makes a LoRA of it"),
+    ],
+)
+def test_why_cycles_are_not_joined_is_told(
+    kind: str, said: str, picked: Path, recipe: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"adapter": {"kind": kind, "blocks": "M00"}, "relora": {"cycles": 1, "steps": 1}}
+    file = picked / "train.toml"
+    file.write_text(to_toml(recipe(**TWO | changes)), encoding="utf-8")
+    assert run(app, ["relora", str(file), "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert said in err
+    assert [Path(line).parent.name for line in out.splitlines()] == ["cycle-01"]
+
+
 def test_a_set_that_is_not_there_is_told(dataset: Path, recipe: Make) -> None:
     path = dataset / "manifest.parquet"
     with pytest.raises(DatasetError) as error:
