@@ -48,9 +48,9 @@ def curves(result: ExperimentResult) -> Html:
 
 def _curves(arms: Sequence[Arm]) -> list[Curve]:
     """One for each training: arms that only draw otherwise share theirs."""
-    sharing: dict[tuple[str, ...], list[Arm]] = defaultdict(list)
+    sharing: dict[object, list[Arm]] = defaultdict(list)
     for arm in arms:
-        sharing[tuple(run.folder for run in arm.runs)].append(arm)
+        sharing[tuple((run.folder, run.losses) for run in arm.runs)].append(arm)
     return [
         Curve(
             tuple(arm.name for arm in same),

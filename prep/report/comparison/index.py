@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from prep.report.comparison.models import models_of, path_of, uris_of
 from prep.report.comparison.seeds import Shown
@@ -56,7 +57,7 @@ def _entry(entry: Entry, root: Path) -> Html:
     return element(
         "article",
         element("p", f"{entry.date} · {result.name}", class_="kicker"),
-        element("h2", element("a", result.question, href=entry.page.name)),
+        element("h2", element("a", result.question, href=quote(entry.page.name))),
         verdict(result),
         element("p", "Arms: ", "; ".join(arm.name for arm in result.arms), class_="settings"),
         _thumbnails(result, root),

@@ -20,10 +20,11 @@ class Model:
 def models_of(result: ExperimentResult, shown: Shown) -> list[Model]:
     """Return the base, where it has drawn, and the arms."""
     base = [Model("base", {None: result.base_pictures})] if result.base_pictures else []
-    return base + [
-        Model(arm.name, {run.seed: run.pictures for run in arm.runs if run.seed in shown.training})
+    drawn: list[dict[int | None, str]] = [
+        {run.seed: run.pictures for run in arm.runs if run.pictures and run.seed in shown.training}
         for arm in result.arms
     ]
+    return base + [Model(arm.name, own) for arm, own in zip(result.arms, drawn, strict=True)]
 
 
 def path_of(folder: str, number: int, seed: int) -> str:

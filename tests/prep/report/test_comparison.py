@@ -219,6 +219,7 @@ def test_what_nobody_knows_is_said_where_it_would_stand(pages: Pages, read: Read
     empty = {
         "figures": {}, "recall": {}, "losses": (), "validation": (),
         "seconds": 0.0, "memory": 0, "bytes": 0, "images": 0, "device": "", "folder": "",
+        "pictures": "",
     }  # fmt: skip
     arms = tuple(
         Arm(name=name, changes="", images=1, runs=(run(place, 1, **empty),))
@@ -278,8 +279,8 @@ def test_seeds_that_are_not_shown_are_told(pages: Pages, monkeypatch: pytest.Mon
 def test_the_log_names_every_experiment_the_newest_first(
     pages: Pages, read: Read, tmp_path: Path
 ) -> None:
-    pages(result(name="old"), result(name="new"), result(name="lone", question="Gone?"))
-    for age, name in enumerate(("new", "lone", "old")):
+    pages(result(name="old"), result(name="new"), result(name="lone #1", question="Gone?"))
+    for age, name in enumerate(("new", "lone #1", "old")):
         os.utime(tmp_path / f"experiments/{name}.json", (1e9 - age * 90_000,) * 2)
     (tmp_path / "experiments/cut.json").write_text('{"name"', encoding="utf-8")
     (tmp_path / "experiments/alien.json").write_text('{"<i>": 1}', encoding="utf-8")
@@ -288,10 +289,10 @@ def test_the_log_names_every_experiment_the_newest_first(
     seen = read(log)
     assert [r for r in seen.references if r.endswith("html")] == [
         "new.html",
-        "lone.html",
+        "lone%20%231.html",
         "old.html",
     ]
-    assert set(found) == {"new", "lone", "old", "index"}
+    assert set(found) == {"new", "lone #1", "old", "index"}
     assert log.count("data:image/webp") == 9  # base and two arms of each
     assert "2001-09-0" in log
     assert "Gone?" in log
