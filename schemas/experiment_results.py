@@ -27,7 +27,7 @@ class Run(Section):
     seconds: float
     """of training"""
     memory: int
-    """bytes at most while training, of the device or, on the CPU, the process; 0: unknown"""
+    """bytes of tensors at most while training, on the CPU as a rehearsal counts them; 0: unknown"""
     bytes: int
     """of the adapter's file"""
     images: int

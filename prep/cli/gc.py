@@ -30,7 +30,7 @@ def gc(dataset: Dataset, *, images: bool = False, dry_run: bool = False) -> int:
 
 def _unwanted(dataset: Dataset) -> Iterator[Path]:
     """Files a kill left behind, other taggers' probabilities, hashes of an earlier kind."""
-    for name in ("images", "tables", "latents", "texts", "reports"):
+    for name in ("images", "tables", "latents", "texts", "reports", "experiments"):
         yield from sorted((dataset.root / name).rglob(f"*{ASIDE}"))
     yield from sorted((dataset.root / "images").rglob(f"*{PART}"))
     wanted = set(keys_of(dataset).values())

@@ -25,9 +25,11 @@ def runs(planned: Sequence[PlannedRun], as_json: bool) -> None:
         table.add_row(one.experiment, one.arm, str(one.seed), one.state, took)
     console = Console(highlight=False)
     console.print(table)
-    left = [one for one in planned if one.state in ("to go on", "to train")]
+    waiting = [one for one in planned if one.state in ("to go on", "to train")]
+    shared = {one.training: one for one in reversed(waiting) if one.training}
+    left = [*shared.values(), *(one for one in waiting if not one.training)]
     known = [one.seconds for one in left if one.seconds is not None]
-    text = f"{len(planned)} runs, {len(left)} to train"
+    text = f"{len(planned)} runs, {len(left)} trainings to do"
     if known:
         text += f": {_time(sum(known))}"
         text += f", and {len(left) - len(known)} of unknown length" * (len(known) < len(left))

@@ -41,6 +41,7 @@ class PlannedRun:
     experiment: str
     arm: str
     seed: int
+    training: str  # the name of its folder; "" before its dataset is made
     state: str  # "done", "to read", "to go on", "to train"
     seconds: float | None  # that training took or, by other seeds, will take; None: not known
 
@@ -103,6 +104,7 @@ def planned_runs(
             training.experiment.name,
             training.arm.name,
             training.seed,
+            training.folder.name if training.has_data else "",
             _state(training, measure),
             training.seconds if training.finished else None,
         )
@@ -173,6 +175,7 @@ def run(training: Training, measure: Measure, device: str) -> None:
     experiment, arm = training.experiment, training.arm
     of_base(experiment, arm, measure).read(measure, device, "base model")
     training.train(device)
+    training.rehearse(device)
     of_training(training, measure).read(measure, device, _told(training))
 
 

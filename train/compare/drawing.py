@@ -1,10 +1,12 @@
 """Pictures of a model and its adapters: drawn once, read once, both kept."""
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
+from schemas.errors import DeviceError
 from schemas.files import fingerprint, write_json
 from schemas.progress import task
 from schemas.recipes.train import ModelSection, Precision, SampleSection
@@ -79,39 +81,41 @@ class Drawing:
             *(self.precision, target),
         )
         told = " ".join(f"<lora:{s.path.stem}:{s.strength:g}>" for s in self.adapters)
-        with (
-            autocast(target, self.precision),
-            task(f"draw {title}", len(files) - start, "pictures") as advance,
-        ):
-            drawn = draw_all(painter, self.section, start)
-            for file, (prompt, seed, picture) in zip(files[start:], drawn, strict=True):
-                write_png(file, picture, parameters(prompt, seed, self.section, self.model, told))
-                advance()
+        try:
+            with (
+                autocast(target, self.precision),
+                task(f"draw {title}", len(files) - start, "pictures") as advance,
+            ):
+                drawn = draw_all(painter, self.section, start)
+                for file, (prompt, seed, picture) in zip(files[start:], drawn, strict=True):
+                    text = parameters(prompt, seed, self.section, self.model, told)
+                    write_png(file, picture, text)
+                    advance()
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                "the device's memory is too small to draw this: make ask.size smaller"
+            ) from error
 
 
 def of_training(training: Training, measure: Measure) -> Drawing:
-    """Return the pictures of a finished training, drawn as its arm says."""
+    """Return the pictures of a training, drawn as its arm says."""
     draw = training.arm.section.draw
-    key = [training.key, training.seed, draw.checkpoint, draw.strength]
-    sources = lambda: (Source(training.adapter, draw.strength),)  # noqa: E731
-    return _drawing(training.experiment, training.arm, measure, key, sources)
+    key = (training.key, training.seed, draw.checkpoint, draw.strength)
+    sources = (Source(training.adapter, draw.strength),)
+    return _drawing(training.experiment, training.arm, measure, sources, *key)
 
 
 def of_base(experiment: Experiment, arm: Arm, measure: Measure) -> Drawing:
     """Return the pictures of the base that an arm's are drawn on, without any adapter."""
-    return _drawing(experiment, arm, measure, [], lambda: ())
+    return _drawing(experiment, arm, measure, ())
 
 
 def _drawing(
-    experiment: Experiment,
-    arm: Arm,
-    measure: Measure,
-    key: Sequence[object],
-    adapters: Callable[[], tuple[Source, ...]],
+    experiment: Experiment, arm: Arm, measure: Measure, adapters: tuple[Source, ...], *key: object
 ) -> Drawing:
     prompts = tuple(prompt.text for prompt in measure.prompts)
     section = experiment.section.model_copy(update={"prompts": prompts})
     asked = section.model_dump(mode="json", exclude={"every"})
     model, precision = arm.drawn_on, arm.recipe.steps.precision
     name = fingerprint(key, model_key(model, experiment.root), asked, precision)
-    return Drawing(experiment.root, model, adapters(), section, precision, name)
+    return Drawing(experiment.root, model, adapters, section, precision, name)

@@ -204,7 +204,10 @@ def _check_draw(arm: Arm, root: Path) -> None:
         raise RecipeError(f"arm {arm.name}: draw.checkpoint = {draw.checkpoint}, but {why}")
     trained_on = find_model(recipe.model, root)
     if draw.model:
-        other = find_model(arm.drawn_on.model_copy(update={"kind": ""}), root)
+        try:
+            other = find_model(arm.drawn_on.model_copy(update={"kind": ""}), root)
+        except ModelError as error:
+            raise ModelError(f"arm {arm.name}, draw.model: {error}") from None
         if other.kind != trained_on.kind:
             raise RecipeError(
                 f"arm {arm.name}: draw.model {draw.model} is an {other.kind} model, and the adapter"

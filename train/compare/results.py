@@ -98,11 +98,14 @@ def _is_read(training: Training, measure: Measure) -> bool:
 
 
 def _arm(experiment: Experiment, arm: Arm, seeds: Sequence[int], measure: Measure) -> ArmResult:
-    is_reg = _is_reg(arm.data / arm.recipe.data)
-    runs = tuple(_run(Training(experiment, arm, seed), measure) for seed in seeds)
-    images, regs = is_reg.count(False), is_reg.count(True)
+    rows = MANIFEST.read(arm.data / arm.recipe.data).select(["set", "is_reg"]).to_pylist()
+    trained = [row for row in rows if not arm.recipe.sets or row["set"] in arm.recipe.sets]
     return ArmResult(
-        name=arm.name, changes=arm.changes, images=images + regs, regularization=regs, runs=runs
+        name=arm.name,
+        changes=arm.changes,
+        images=len(trained),
+        regularization=sum(row["is_reg"] for row in trained),
+        runs=tuple(_run(Training(experiment, arm, seed), measure) for seed in seeds),
     )
 
 
@@ -157,11 +160,6 @@ def _reading(drawing: Drawing, measure: Measure) -> Reading:
 
 def _rounded(recall: Mapping[str, float]) -> dict[str, float]:
     return {tag: round(share, 4) for tag, share in recall.items()}
-
-
-def _is_reg(manifest: Path) -> list[bool]:
-    found: list[bool] = MANIFEST.read(manifest).column("is_reg").to_pylist()
-    return found
 
 
 def _settings(experiment: Experiment, measure: Measure) -> list[tuple[str, str]]:

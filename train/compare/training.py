@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ModelError, RecipeError
-from schemas.files import fingerprint, sha256_of
+from schemas.files import fingerprint, sha256_of, write_json
 from schemas.progress import say
 from schemas.recipes.train import ModelSection, TrainRecipe
 from schemas.tables import MANIFEST
 from train.compare import FOLDER
 from train.compare.experiment import Arm, Experiment
 from train.data import read_manifest, sha256_of_rows
-from train.finished import kept_checkpoints
 from train.loop import train
 from train.model import find_model
+from train.preflight import plan
+from train.relora import plan as plan_cycles
 from train.relora import relora
 from train.run_folder import RunFolder
 
@@ -51,7 +52,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        return self.has_data and self.folder.result.is_file()
+        return self.has_data and self.folder.result.is_file() and self.adapter.is_file()
 
     @property
     def has_data(self) -> bool:
@@ -70,8 +71,11 @@ class Training:
 
     @property
     def memory(self) -> int:
-        """Bytes of the device, at most; 0: not known."""
-        return max(int(told.get("memory", 0)) for told in self._told())
+        """Bytes of tensors at most, as CUDA or else a rehearsal counted them; 0: not known."""
+        told = max(int(told.get("memory", 0)) for told in self._told())
+        if told or not self._rehearsal.is_file():
+            return told
+        return int(json.loads(self._rehearsal.read_text(encoding="utf-8"))["memory"])
 
     @property
     def device(self) -> str:
@@ -88,12 +92,15 @@ class Training:
     @property
     def adapter(self) -> Path:
         """The file that is drawn with."""
-        if step := self.arm.section.draw.checkpoint:
-            kept = dict(kept_checkpoints(self.folder, self.recipe))
-            if step not in kept:
-                raise ModelError(f"{self.folder.path} has not kept the adapter of step {step}")
-            return kept[step]
-        return self.folder.adapter
+        step, folder = self.arm.section.draw.checkpoint, self.folder
+        if step in (0, self.arm.recipe.steps.total):
+            return folder.adapter
+        return folder.checkpoints / f"{folder.name}-{step:08}.safetensors"
+
+    @property
+    def _rehearsal(self) -> Path:
+        """What a step takes, counted once for all seeds."""
+        return self.folder.path.with_name(f"{self.key}.json")
 
     def _told(self) -> list[dict[str, Any]]:
         return [json.loads(run.result.read_text(encoding="utf-8")) for run in self.runs]
@@ -105,6 +112,10 @@ class Training:
         """
         if self.finished:
             return
+        if self.folder.result.is_file():
+            say(f"{self.adapter} is gone: training anew")
+            self._train(device, overwrite=True)
+            return
         cycles = self.arm.section.command == "relora"
         if self.folder.recipe.is_file() if cycles else self.folder.states():
             try:
@@ -113,6 +124,17 @@ class Training:
             except (ModelError, RecipeError) as error:
                 say(f"{error}; starting anew")
         self._train(device, overwrite=self.folder.path.is_dir())
+
+    def rehearse(self, device: str) -> None:
+        """Count the memory of a step of a finished training, where it could not tell it itself."""
+        if self.memory:
+            return
+        recipe, data = self.recipe, self.arm.data
+        if self.arm.section.command == "relora":
+            recipe = plan_cycles(recipe, data, overwrite=True)[0].recipe
+        found = plan(recipe, data, overwrite=True, device=device)
+        assert found.cost is not None
+        write_json(self._rehearsal, {"memory": found.cost.memory.total})
 
     def _train(self, device: str, *, resume: bool = False, overwrite: bool = False) -> None:
         recipe, data = self.recipe, self.arm.data

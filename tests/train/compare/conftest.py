@@ -1,0 +1,66 @@
+"""A small dataset with recipes of its own, and experiments over it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TRAIN = """
+[model]
+path = "model"
+clip_skip = 1
+[latents]
+resolution = 64
+min = 32
+max = 128
+step = 32
+[adapter]
+dim = 2
+alpha = 2
+blocks = "OUT03-06"
+[optimizer]
+lr = 1e-3
+[steps]
+total = 2
+[save]
+every = 1
+[sample]
+size = [64, 64]
+steps = 1
+guidance = 1
+[relora]
+cycles = 2
+steps = 1
+"""
+ASK = """
+question = "Which?"
+figures = ["signature", "recall"]
+seeds = [1]
+ask = { pictures = 1, prompts = ["akari, smile", "hat"], watch = "hat" }
+"""
+
+
+@pytest.fixture
+def folder(drawings: Path, model: Path, tmp_path: Path) -> Path:
+    """48 drawings, 28 of them of a character, with both recipes and a model of random weights."""
+    folder = shutil.copytree(drawings, tmp_path / "set")
+    shutil.copytree(model, folder / "model")
+    (folder / "train.toml").write_text(TRAIN, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """`write(arms, name="x", **replaced)`: an experiment's file; `replaced` are whole lines."""
+
+    def write(arms: str, name: str = "x", **replaced: str) -> Path:
+        lines = [
+            replaced.pop(key, line) if (key := line.partition(" =")[0]) else line
+            for line in ASK.splitlines()
+        ]
+        path = tmp_path / f"{name}.toml"
+        path.write_text("\n".join([*lines, *replaced.values(), arms]) + "\n", encoding="utf-8")
+        return path
+
+    return write
