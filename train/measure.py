@@ -75,10 +75,10 @@ class DatasetMeasure:
     @property
     def figures(self) -> Collection[str]:
         real = self.of_real().figures
-        alone = {"signature", "watched"} if any(not p.asked for p in self.prompts) else set()
-        return {"kept"} | {name for name, value in real.items() if value is not None} & (
-            {"recall", "unasked", "obeyed"} | alone
-        )
+        found = {name for name, value in real.items() if value is not None}
+        if all(prompt.asked for prompt in self.prompts):  # the trigger is never drawn alone
+            found -= {"signature", "watched"}
+        return found | ({"kept"} if "recall" in found else set())
 
     @property
     def settings(self) -> Sequence[tuple[str, str]]:

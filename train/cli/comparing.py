@@ -56,7 +56,10 @@ def compare(
     datasets = Variants(opened(root), root / FOLDER / "data")
     chosen, measure_of = _seeds(seeds), _measure_of(device)
     if dry_run:
-        show_compare.runs(planned_runs(experiments, root, datasets, measure_of, chosen), json)
+        planned = planned_runs(
+            *(experiments, root, datasets, measure_of), seeds=chosen, device=device
+        )
+        show_compare.runs(planned, json)
         return
     found = compared(
         *(experiments, root, datasets, measure_of),

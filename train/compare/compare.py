@@ -91,14 +91,16 @@ def planned_runs(
     root: Path,
     datasets: Datasets,
     measure_of: MeasureOf,
+    *,
     seeds: Sequence[int] | int | None = None,
+    device: str = "auto",
 ) -> list[PlannedRun]:
     """Return every run in the order in which `compare` would do it; raises what it would raise.
 
     Nothing is made. Datasets that are not made yet are not looked at.
     """
     experiments, measures = _opened(paths, root, datasets, measure_of, seeds)
-    preflight(experiments, "auto")
+    preflight(experiments, device)
     found = [
         PlannedRun(
             training.experiment.name,

@@ -19,6 +19,7 @@ from train.model import find_model
 from train.relora import no_sum
 
 INDEX = "index"  # the page of all experiments
+PATHS = ("path", "vae", "tokenizer")  # keys of [model]
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,11 @@ class Arm:
             return (away / path).as_posix() if inside else path
 
         model = self.recipe.model.model_copy(
-            update={key: placed(getattr(self.recipe.model, key)) for key in _PATHS}
+            update={key: placed(getattr(self.recipe.model, key)) for key in PATHS}
         )
         start = placed(self.recipe.adapter.start)
         adapter = self.recipe.adapter.model_copy(update={"start": start})
         return self.recipe.model_copy(update={"model": model, "adapter": adapter})
-
-
-_PATHS = ("path", "vae", "tokenizer")  # of [model]
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ def test_every_arm_is_trained_drawn_and_read_once(
     assert set(every.figures) > {"signature", "kept", "obeyed", "unasked", "watched"}
     assert set(every.recall) == {"smile", "hat"}
     assert every.seconds > 0
+    assert every.memory == weak.memory > 2**20
+    assert 0 < cycles.memory <= every.memory
     assert every.images == cycles.images == 2
     assert every.bytes == RunFolder(folder / every.folder).adapter.stat().st_size
     with Image.open(folder / weak.pictures / "02-seed1.png") as picture:
