@@ -29,9 +29,10 @@ HEAD = """# Experiments
 <!-- written by docs/make_experiments.py; do not edit -->
 
 Findings of people who train adapters, tried on the demo's small base model. Each experiment is a
-file in `train/recipes/experiments`; its arms were trained with the same seeds and read back by the
-same prompts and the same thresholds. What holds for a model this small need not hold for a large
-one: read "not decided" as such, and the rest as a reason to try it.
+file in `train/recipes/experiments`, as [`train compare`](compare.md) runs them; its arms were
+trained with the same seeds and read back by the same prompts and the same thresholds. What holds
+for a model this small need not hold for a large one: read "not decided" as such, and the rest as a
+reason to try it.
 
 Figures are means over training seeds, in brackets the 95 % interval of the mean (Student's t). A
 verdict rests on differences seed by seed between each arm and the first, corrected for the number
