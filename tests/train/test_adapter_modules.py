@@ -154,23 +154,33 @@ def test_factors_have_the_form_of_their_modules_kernel(
     assert adapter.factors(adapter.modules[0]).down.shape == (2, *inputs)
 
 
+NO_CHANGE = "the tensors of lora_unet_x make no change (their shapes differ): get it again"
+
+
 @pytest.mark.parametrize(
-    ("up", "said"),
+    ("tensors", "said"),
     [
+        ({"lora_down.weight": torch.ones(2, 4), "lora_up.weight": torch.ones(6, 3)}, NO_CHANGE),
         (
-            torch.ones(6, 3),
-            "the tensors of lora_unet_x make no change (their shapes differ): get it again",
+            {
+                "hada_w1_a": torch.ones(6, 2),
+                "hada_w1_b": torch.ones(2, 4),
+                "hada_w2_a": torch.ones(6, 2),
+                "hada_w2_b": torch.ones(1, 4),
+            },
+            NO_CHANGE,
         ),
         (
-            torch.full((6, 2), torch.nan),
+            {"lora_down.weight": torch.ones(2, 4), "lora_up.weight": torch.full((6, 2), torch.nan)},
             "lora_unet_x has weights that are not finite: the file is of no use",
         ),
     ],
 )
-def test_factors_that_are_none_are_told(up: torch.Tensor, said: str, tmp_path: Path) -> None:
+def test_factors_that_are_none_are_told(
+    tensors: dict[str, torch.Tensor], said: str, tmp_path: Path
+) -> None:
     path = tmp_path / "a.safetensors"
-    down = torch.ones(2, 4)
-    save_file({"lora_unet_x.lora_down.weight": down, "lora_unet_x.lora_up.weight": up}, path)
+    save_file({f"lora_unet_x.{end}": tensor for end, tensor in tensors.items()}, path)
     adapter = open_adapter(path, SDXL)
     with pytest.raises(ModelError) as caught:
         adapter.factors(adapter.modules[0])
