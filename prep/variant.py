@@ -15,8 +15,8 @@ or removes in the original holds in it. The original is only read.
 import contextlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,16 @@ FITS = (
     "tables/chosen.parquet",
     "tables/reg_choices.json",
 )
+TABLES = ("images", "tables", "logs/imports", "manifest.parquet", journal.FILE)
 INDEX, SHARDS = "index.parquet", "*.safetensors"  # of a folder of latents
 
 
 @dataclass(frozen=True)
 class State:
-    """What a variant was last made from."""
+    """What a variant was last made from, as fingerprints; "" where it is not whole."""
 
-    made_from: str = ""  # fingerprint of the original and the recipe; "": it is not whole
+    tables: str = ""  # all but latents: the recipe, and what the original's stages made
+    latents: str = ""
     given: Mapping[str, list[str]] = field(default_factory=dict)  # file -> SHA-256 it was given
 
 
@@ -99,23 +101,23 @@ def variant(dataset: Dataset, changes: Mapping[str, Any], folder: Path) -> Path:
     text = f"# a variant: written anew by what made it\n\n{to_toml(recipe, comments=False)}"
     folder.mkdir(parents=True, exist_ok=True)
     with locked(dataset.root), locked(folder):
-        made_from = fingerprint(FORMAT, text, _facts(dataset.root))
+        tables = fingerprint(FORMAT, text, _facts(dataset.root, TABLES))
+        latents = fingerprint(FORMAT, _facts(dataset.root, ("latents",)))
         held = _read(folder)
-        if held.made_from == made_from:
+        if (held.tables, held.latents) == (tables, latents):
             return folder
         kept = _kept(dataset.root)
         # told before, so that after a kill nothing that was copied is taken for the variant's own
         either = {name: [*held.given.get(name, ()), new] for name, new in kept.items()}
-        write_json(folder / STATE, {"made_from": "", "given": {**held.given, **either}})
-        write_text(folder / PREP_FILE, text)
-        made = Dataset.open(folder)
+        _write(folder, replace(held, given={**held.given, **either}, tables="", latents=""))
         own = _own_files(folder, either)
-        _link_images(dataset, folder)
-        _copy_tables(dataset, made, own)
-        _copy_edits(dataset.root, folder)
+        if held.tables != tables:
+            write_text(folder / PREP_FILE, text)
+            _link_images(dataset, folder)
+            _copy_tables(dataset, Dataset.open(folder), own)
+            _copy_edits(dataset.root, folder)
         _link_latents(dataset.root, folder, own)
-        given = {name: [new] for name, new in kept.items()}
-        write_json(folder / STATE, {"made_from": made_from, "given": given})
+        _write(folder, State(tables, latents, {name: [new] for name, new in kept.items()}))
     return folder
 
 
@@ -186,11 +188,9 @@ def _placed(dataset: Dataset, recipe: PrepRecipe, folder: Path) -> PrepRecipe:
     return recipe.model_copy(update={"sets": sets, "tag": tag})
 
 
-def _facts(root: Path) -> str:
-    """A fingerprint of all that a variant takes, from names, sizes and times: no file is read."""
-    files = [root / journal.FILE, root / "manifest.parquet"]
-    for name in ("images", "tables", "latents", "logs/imports"):
-        files += sorted((root / name).rglob("*"))
+def _facts(root: Path, names: Sequence[str]) -> str:
+    """A fingerprint of files and folders, from names, sizes and times: no file is read."""
+    files = [path for name in names for path in (root / name, *sorted((root / name).rglob("*")))]
     there = ((path, path.stat()) for path in files if path.is_file())
     facts = ([path.relative_to(root).as_posix(), s.st_size, s.st_mtime_ns] for path, s in there)
     return fingerprint(*facts)
@@ -199,9 +199,13 @@ def _facts(root: Path) -> str:
 def _read(folder: Path) -> State:
     try:
         stored = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return State(str(stored["made_from"]), dict(stored["given"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return State(**stored)
+    except (OSError, ValueError, TypeError):
         return State()
+
+
+def _write(folder: Path, state: State) -> None:
+    write_json(folder / STATE, asdict(state))
 
 
 def _kept(root: Path) -> dict[str, str]:

@@ -508,14 +508,42 @@ def gc(dir: Folder = HERE, *, images: Flag = False, dry_run: Flag = False) -> No
 @app.command(sort_key=16)
 def demo(
     dir: Annotated[Path, Parameter(help="The folder to make.")] = Path("demo"),
+    *,
+    compare: Annotated[
+        tuple[str, ...] | None, Parameter(negative=(), consume_multiple=True)
+    ] = None,
+    seeds: int | None = None,
 ) -> None:
-    """Try everything without a network: a booru of drawings, the whole chain, a trained adapter."""
-    from prep.cli.demo import demo
+    """Try everything without a network: a booru of drawings, the whole chain, a trained adapter.
 
-    result = demo(dir)
-    print(result.adapter)
-    print(result.grid)
-    print(result.report)
+    Parameters
+    ----------
+    compare
+        Instead, run experiments that come with kiroku, such as rank, and write a page of each;
+        without names blocks, rank and regularization. About two minutes for every arm and seed
+        on one core: three quarters of an hour for these three. Stopped, it goes on.
+    seeds
+        How many trainings of each arm; one is a quick look that decides nothing. Left out: as many
+        as the experiment wants.
+    """
+    from schemas.errors import UsageError
+
+    if compare is None:
+        from prep.cli.demo import demo
+
+        if seeds is not None:
+            raise UsageError("--seeds is for --compare: say which experiments, or none for three")
+        result = demo(dir)
+        print(result.adapter)
+        print(result.grid)
+        print(result.report)
+        return
+    from prep.cli.demo_compare import demo_compare
+
+    if seeds is not None and seeds < 1:
+        raise UsageError(f"--seeds {seeds}: every arm is trained once or more often")
+    for page in demo_compare(dir, compare, seeds=seeds):
+        print(page)
 
 
 def _one(name: str, folder: Path, changes: tuple[str, ...], work: object = None) -> None:

@@ -32,7 +32,7 @@ class DemoResult:
 
 def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
     """Fetch, dedup, tag, caption, choose, encode and train in `folder`; go on where it stopped."""
-    with running(recipes.world(), _port(folder)) as site:
+    with running(recipes.world(), port_of(folder)) as site:
         if not (folder / PREP_FILE).is_file():
             write_recipes(folder, recipes.prep_recipe(site.url), recipes.train_recipe(steps))
         dataset = Dataset.open(folder)
@@ -54,8 +54,8 @@ def demo(folder: Path, *, steps: int = STEPS) -> DemoResult:
     return DemoResult(run.adapter, max(run.samples.glob("*.png")), page)
 
 
-def _port(folder: Path) -> int:
-    """The port that the dataset knows its booru by, else ours, else 0: any that is free."""
+def port_of(folder: Path) -> int:
+    """Return the port that the dataset knows its booru by, else ours, else 0: any that is free."""
     if (folder / PREP_FILE).is_file():
         return urlsplit(load_prep(folder / PREP_FILE).fetch.site).port or PORT
     with socket.socket() as probe:

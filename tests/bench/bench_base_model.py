@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
+from prep.cli.demo_measure import judged, read_all
 from prep.demo.drawing import draw
 from prep.demo.drawings import drawn
 from prep.demo.held_out import UNSEEN, portrait
@@ -30,16 +30,14 @@ from prep.demo.vocabulary import VOCABULARY, closed
 from schemas import progress
 from schemas.recipes.train import ModelSection
 from schemas.tags import rendered
-from taggers.images import preprocess
 from taggers.wd14 import Tagger, load
 from train.model import find_model
-from train.read_back import Bools, Floats, Prompt, Real, figures, fit_thresholds, mean, shares
+from train.read_back import Bools, Floats, Prompt, Real, figures, mean, shares
 from train.sample import Painter
 from train.text import Tokens
 
 SEED = 1_000  # of drawings that neither the tagger nor the model has seen
 FRESH = 2_000  # drawings that thresholds are fitted to
-USUAL = 0.35  # threshold of a tag too rare to fit one
 ALWAYS = {"1girl", "solo"}  # on every drawing: asking for them tells nothing
 
 
@@ -113,19 +111,6 @@ def fresh_drawings(tagger: Tagger) -> tuple[Real, Floats]:
     return judged(tagger, [portrait(SEED, index) for index in range(FRESH)], probabilities)
 
 
-def judged(tagger: Tagger, shown: Sequence[Portrait], probabilities: Floats) -> tuple[Real, Floats]:
-    """Thresholds fitted to drawings of known tags, and what is read in these by them.
-
-    probabilities: what the tagger sees in the drawings of `shown`, [drawings, labels].
-    """
-    names = tuple(label.name for label in tagger.labels)
-    tags = [{*one.tags(), *one.character_tags} for one in shown]
-    truth = np.array([[name in has for name in names] for has in tags])
-    usual = np.array([np.inf if lb.category == "rating" else USUAL for lb in tagger.labels])
-    thresholds = fit_thresholds(probabilities, truth, usual.astype(np.float32))
-    return Real(names, truth, probabilities >= thresholds), thresholds
-
-
 def portraits(prompt: Prompt, count: int) -> list[Image.Image]:
     """Drawings that truly show a prompt: met by chance, as the model was taught, else made for it.
 
@@ -148,17 +133,6 @@ def read(
     """What is read in each group of pictures, [pictures, labels]."""
     found = read_all(tagger, [one for group in groups for one in group], label) >= thresholds
     return list(found.reshape(len(groups), -1, found.shape[1]))
-
-
-def read_all(tagger: Tagger, pictures: Sequence[Image.Image], label: str) -> Floats:
-    rows = []
-    with progress.task(label, len(pictures), "pictures") as advance:
-        for start in range(0, len(pictures), 64):
-            part = pictures[start : start + 64]
-            squares = np.stack([preprocess(one, tagger.size) for one in part])
-            rows.append(tagger.probabilities(squares))
-            advance(len(part))
-    return np.concatenate(rows)
 
 
 def opened(folder: Path) -> Painter:
