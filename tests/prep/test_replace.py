@@ -1,5 +1,6 @@
 """`prep replace`: another picture in an image's place, through the chain, and back again."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,21 @@ def booru() -> Iterator[Site]:
         yield site
 
 
-@pytest.fixture
-def root(booru: Site, make_dataset: Callable[..., Path]) -> Path:
-    """A dataset that has gone through the chain."""
-    folder = make_dataset(booru, main={"query": "1girl"})
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, booru: Site, write_dataset: Callable[..., Path]
+) -> Path:
+    """A dataset that has gone through the chain, to be copied."""
+    folder = tmp_path_factory.mktemp("finished") / "dataset"
+    write_dataset(folder, booru, main={"query": "1girl"})
     chain.run(Dataset.open(folder), STEPS)
     return folder
+
+
+@pytest.fixture
+def root(finished: Path, tmp_path: Path) -> Path:
+    """A dataset that has gone through the chain."""
+    return Path(shutil.copytree(finished, tmp_path / "dataset"))
 
 
 def manifest(root: Path) -> dict[str, dict[str, Any]]:
