@@ -208,7 +208,7 @@ def manifest_row(md5: str, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_manifest() -> Callable[[Path, list[dict[str, Any]]], None]:
     """Write rows as a folder's manifest."""
 
@@ -218,26 +218,38 @@ def write_manifest() -> Callable[[Path, list[dict[str, Any]]], None]:
     return write
 
 
+@pytest.fixture(scope="session")
+def make_dataset(
+    write_manifest: Callable[[Path, list[dict[str, Any]]], None],
+) -> Callable[[Path], Path]:
+    """Make a folder of six pictures of two shapes with their manifest; one is a reg image."""
+
+    def make(folder: Path) -> Path:
+        rows = []
+        images = folder / "images"
+        images.mkdir(parents=True)
+        for number in range(6):
+            size = (64, 64) if number % 2 else (96, 64)
+            pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
+            written = io.BytesIO()
+            Image.fromarray(pixels).save(written, format="PNG")
+            md5 = hashlib.md5(written.getvalue()).hexdigest()
+            (images / f"{md5}.png").write_bytes(written.getvalue())
+            changes: dict[str, Any] = {"width": size[0], "height": size[1]}
+            changes |= {"repeats": 1 + number % 3, "group": f"group {number}"}
+            if number == 5:
+                changes |= {"set": "plain", "is_reg": True}
+            rows.append(manifest_row(md5, **changes))
+        write_manifest(folder, rows)
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def dataset(tmp_path: Path, write_manifest: Callable[[Path, list[dict[str, Any]]], None]) -> Path:
-    """A folder of six pictures of two shapes with their manifest; one is a reg image."""
-    rows = []
-    images = tmp_path / "data" / "images"
-    images.mkdir(parents=True)
-    for number in range(6):
-        size = (64, 64) if number % 2 else (96, 64)
-        pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
-        written = io.BytesIO()
-        Image.fromarray(pixels).save(written, format="PNG")
-        md5 = hashlib.md5(written.getvalue()).hexdigest()
-        (images / f"{md5}.png").write_bytes(written.getvalue())
-        changes: dict[str, Any] = {"width": size[0], "height": size[1]}
-        changes |= {"repeats": 1 + number % 3, "group": f"group {number}"}
-        if number == 5:
-            changes |= {"set": "plain", "is_reg": True}
-        rows.append(manifest_row(md5, **changes))
-    write_manifest(tmp_path / "data", rows)
-    return tmp_path / "data"
+def dataset(tmp_path: Path, make_dataset: Callable[[Path], Path]) -> Path:
+    """The six pictures, to train on and to change."""
+    return make_dataset(tmp_path / "data")
 
 
 @pytest.fixture(scope="session")
@@ -298,7 +310,7 @@ trigger = "akari"
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(model: Path) -> Callable[..., TrainRecipe]:
     """Make a recipe for the small model; `changes` are sections, merged over the defaults."""
 

@@ -19,15 +19,30 @@ from train.finished import find_root, open_run
 Make = Callable[..., TrainRecipe]
 
 
-@pytest.fixture
-def run(dataset: Path, recipe: Make) -> Path:
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, make_dataset: Callable[[Path], Path], recipe: Make
+) -> Path:
+    """A dataset with a run, to be copied."""
+    folder = make_dataset(tmp_path_factory.mktemp("trained") / "data")
     asked = recipe(
         steps={"total": 5},
         optimizer={"lr": 0.05},
         save={"every": 2, "keep": 2, "precision": "fp32"},
         sample={"prompts": ["azusa, smile"], "every": 2},
     )
-    return train(asked, dataset, device="cpu").folder
+    train(asked, folder, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def dataset(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "data"))
+
+
+@pytest.fixture
+def run(dataset: Path) -> Path:
+    return dataset / "runs/first"
 
 
 def test_every_kept_adapter_is_listed_by_its_step_and_the_finished_one_is_last(run: Path) -> None:

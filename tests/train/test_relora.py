@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from train.sampling import add_adapters
 from train.setup import networks
 
 Make = Callable[..., TrainRecipe]
+Made = Callable[[Path], Path]
 
 TWO: dict[str, Any] = {
     "steps": {"total": 1, "batch": 2},
@@ -193,6 +195,12 @@ def tensors(folder: Path) -> dict[str, bytes]:
     }
 
 
+def finishing(reset: str) -> dict[str, Any]:
+    """What is changed for two cycles and a third on the finishing set."""
+    finish = {"set": "picks", "steps": 2}
+    return TWO | {"relora": {**TWO["relora"], "reset": reset, "finish": finish}}
+
+
 def stop_in(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ctrl-C arrive within so manieth a step, counted over all cycles."""
     real, calls = loop.train_step, 0
@@ -207,43 +215,80 @@ def stop_in(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "train_step", interrupted)
 
 
+@pytest.fixture(scope="module")
+def make_picked(make_dataset: Callable[[Path], Path], write_manifest: Callable[..., None]) -> Made:
+    """Make the dataset with its last image to learn from in a set of its own."""
+
+    def make(folder: Path) -> Path:
+        rows = pq.read_table(make_dataset(folder) / "manifest.parquet").to_pylist()
+        [*_, last] = [row for row in rows if not row["is_reg"]]
+        last["set"] = "picks"
+        write_manifest(folder, rows)
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def picked(dataset: Path, write_manifest: Callable[..., None]) -> Path:
-    """The dataset with its last image to learn from in a set of its own."""
-    rows = pq.read_table(dataset / "manifest.parquet").to_pylist()
-    [*_, last] = [row for row in rows if not row["is_reg"]]
-    last["set"] = "picks"
-    write_manifest(dataset, rows)
-    return dataset
+def picked(tmp_path: Path, make_picked: Made) -> Path:
+    return make_picked(tmp_path / "picked")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, make_picked: Made, recipe: Make
+) -> Callable[[str], Path]:
+    """`undisturbed(reset)`: the folder of cycles that nothing stopped, on the same pictures."""
+
+    @cache
+    def trained(reset: str) -> Path:
+        folder = make_picked(tmp_path_factory.mktemp("undisturbed") / "picked")
+        return relora(recipe(out="runs/whole", **finishing(reset)), folder, device="cpu").folder
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, make_picked: Made, recipe: Make) -> Path:
+    """A dataset with two finished cycles, to be copied."""
+    folder = make_picked(tmp_path_factory.mktemp("finished") / "picked")
+    relora(recipe(**TWO), folder, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "copied"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("reset", "call"), [("zero", 2), ("prune", 3), ("prune", 5)])
 def test_stopped_in_any_cycle_and_resumed_is_undisturbed(
-    picked: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch, reset: str, call: int
+    undisturbed: Callable[[str], Path],
+    picked: Path,
+    recipe: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    reset: str,
+    call: int,
 ) -> None:
-    section = {**TWO["relora"], "reset": reset, "finish": {"set": "picks", "steps": 2}}
-    changes = TWO | {"relora": section}
-    whole = relora(recipe(out="runs/whole", **changes), picked, device="cpu")
-    asked = recipe(out="runs/torn", **changes)
+    asked = recipe(out="runs/torn", **finishing(reset))
     with monkeypatch.context() as patch:
         stop_in(call, patch)
         with pytest.raises(KeyboardInterrupt):
             relora(asked, picked, device="cpu")
     resumed = relora(asked, picked, resume=True, device="cpu")
-    assert tensors(resumed.folder) == tensors(whole.folder)
-    exposures = pq.read_table(whole.folder / "finish-01/exposures.parquet").to_pydict()
+    assert tensors(resumed.folder) == tensors(undisturbed(reset))
+    exposures = pq.read_table(resumed.folder / "finish-01/exposures.parquet").to_pydict()
     assert exposures["set"] == ["picks"]
 
 
 @pytest.mark.slow
-def test_a_kill_between_two_cycles_costs_nothing(picked: Path, recipe: Make) -> None:
-    asked = recipe(**TWO)
-    folder = relora(asked, picked, device="cpu").folder
+def test_a_kill_between_two_cycles_costs_nothing(copied: Path, recipe: Make) -> None:
+    folder = copied / "runs/first"
     before = tensors(folder)
     (folder / "result.json").unlink()
     shutil.rmtree(folder / "cycle-02")
-    relora(asked, picked, resume=True, device="cpu")
+    relora(recipe(**TWO), copied, resume=True, device="cpu")
     assert tensors(folder) == before
 
 
@@ -270,8 +315,8 @@ def test_a_reset_forgets_and_pruned_moments_are_remembered(picked: Path, recipe:
     assert (float(steps["zero"]), float(steps["prune"])) == (2.0, 4.0)
 
 
-def test_the_folder_of_other_cycles_is_not_gone_on_with(picked: Path, recipe: Make) -> None:
-    folder = relora(recipe(**TWO), picked, device="cpu").folder
+def test_the_folder_of_other_cycles_is_not_gone_on_with(copied: Path, recipe: Make) -> None:
+    folder = copied / "runs/first"
     (folder / "result.json").unlink()
     longer = recipe(**TWO | {"relora": {**TWO["relora"], "cycles": 3}})
     message = (
@@ -279,7 +324,7 @@ def test_the_folder_of_other_cycles_is_not_gone_on_with(picked: Path, recipe: Ma
         " or name another folder in `out`"
     )
     with pytest.raises(RecipeError) as error:
-        relora(longer, picked, resume=True, device="cpu")
+        relora(longer, copied, resume=True, device="cpu")
     assert str(error.value) == message
 
 

@@ -18,6 +18,7 @@ from schemas.errors import DataError, DatasetError, RecipeError
 from schemas.recipes.train import TrainRecipe
 from schemas.recipes.write import to_toml
 from train import loop, train
+from train.loop import RunResult
 from train.run_folder import RunFolder, load_state
 from train.setup import setup
 from train.unchanged import tell_unchanged
@@ -36,7 +37,10 @@ LONG = {
 }
 
 
-def ended(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]], list[int]]:
+Ended = tuple[dict[str, bytes], list[dict[str, Any]], list[dict[str, Any]]]
+
+
+def ended(folder: Path) -> Ended:
     """What a run left that must repeat: weights, log without times, tags cut."""
     name = folder.name
     tensors = load_file(folder / f"{name}.safetensors")
@@ -45,6 +49,15 @@ def ended(folder: Path) -> tuple[dict[str, bytes], list[dict[str, Any]], list[in
         entry.pop("seconds", None)
     exposures = pq.read_table(folder / "exposures.parquet").to_pylist()
     return {k: v.numpy().tobytes() for k, v in tensors.items()}, log, exposures
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, make_dataset: Callable[[Path], Path], recipe: Make
+) -> RunResult:
+    """The run of LONG that nothing stopped, on the same pictures."""
+    folder = make_dataset(tmp_path_factory.mktemp("undisturbed") / "data")
+    return train(recipe(out="runs/whole", **LONG), folder, device="cpu")
 
 
 def interrupt_after(step: int, kind: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,9 +76,13 @@ def interrupt_after(step: int, kind: signal.Signals, monkeypatch: pytest.MonkeyP
     ("step", "kind"), [(0, signal.SIGINT), (2, signal.SIGTERM), (3, signal.SIGINT)]
 )
 def test_interrupted_and_resumed_is_undisturbed(
-    dataset: Path, recipe: Make, monkeypatch: pytest.MonkeyPatch, step: int, kind: signal.Signals
+    undisturbed: RunResult,
+    dataset: Path,
+    recipe: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    kind: signal.Signals,
 ) -> None:
-    whole = train(recipe(out="runs/whole", **LONG), dataset, device="cpu")
     asked = recipe(out="runs/torn", **LONG)
     with monkeypatch.context() as patch:
         interrupt_after(step, kind, patch)
@@ -75,8 +92,8 @@ def test_interrupted_and_resumed_is_undisturbed(
     assert [path.name for path in folder.states()] == [f"{step + 1:08}.pt"]
     assert not folder.adapter.exists()
     resumed = train(asked, dataset, resume=True, device="cpu")
-    assert ended(resumed.folder) == ended(whole.folder)
-    assert resumed.loss == whole.loss
+    assert ended(resumed.folder) == ended(undisturbed.folder)
+    assert resumed.loss == undisturbed.loss
 
 
 def test_what_never_changes_is_judged_from_the_beginning_of_the_run(
@@ -118,9 +135,8 @@ train(load_train(path), path.parent, device="cpu")
 
 @pytest.mark.slow
 def test_killed_in_the_middle_of_accumulation_and_resumed_is_undisturbed(
-    dataset: Path, recipe: Make
+    undisturbed: RunResult, dataset: Path, recipe: Make
 ) -> None:
-    whole = train(recipe(out="runs/whole", **LONG), dataset, device="cpu")
     asked = recipe(out="runs/torn", **LONG)
     path = dataset / "train.toml"
     path.write_text(to_toml(asked), encoding="utf-8")
@@ -128,7 +144,7 @@ def test_killed_in_the_middle_of_accumulation_and_resumed_is_undisturbed(
     assert killed.returncode == 9
     assert [path.name for path in RunFolder(dataset / "runs/torn").states()] == ["00000004.pt"]
     resumed = train(asked, dataset, resume=True, device="cpu")
-    assert ended(resumed.folder) == ended(whole.folder)
+    assert ended(resumed.folder) == ended(undisturbed.folder)
 
 
 @pytest.fixture
