@@ -4,7 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+
+from schemas.tables import MANIFEST
 
 TRAIN = """
 [model]
@@ -43,9 +46,11 @@ ask = { pictures = 1, prompts = ["akari, smile", "hat"], watch = "hat" }
 
 @pytest.fixture
 def folder(drawings: Path, model: Path, tmp_path: Path) -> Path:
-    """48 drawings, 28 of them of a character, with both recipes and a model of random weights."""
+    """24 drawings, 14 of them of a character, with both recipes and a model of random weights."""
     folder = shutil.copytree(drawings, tmp_path / "set")
     shutil.copytree(model, folder / "model")
+    rows = MANIFEST.read(folder / "manifest.parquet").to_pylist()[::2]
+    MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
     (folder / "train.toml").write_text(TRAIN, encoding="utf-8")
     return folder
 
