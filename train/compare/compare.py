@@ -78,6 +78,9 @@ def compare(
         except KirokuError as error:
             say(f"{told} failed: {error}")
             failed.append(f"{told}: {error}")
+        except KeyboardInterrupt:
+            say("stopped: the same command goes on where it was")
+            raise
         if training.arm is training.experiment.arms[-1]:
             found = keep_result(training.experiment, measure)
             if found is not None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from schemas.command import run as run_command
 from schemas.tables import MANIFEST
+from train.cli import app
 
 TRAIN = """
 [model]
@@ -42,12 +44,27 @@ figures = ["signature", "recall"]
 seeds = [1]
 ask = { pictures = 1, prompts = ["akari, smile", "hat"], watch = "hat" }
 """
+PAIR = "[arms.all]\n[arms.weak]\ndraw.strength = 0.5\n"
 
 
 @pytest.fixture
 def folder(drawings: Path, model: Path, tmp_path: Path) -> Path:
     """24 drawings, 14 of them of a character, with both recipes and a model of random weights."""
-    folder = shutil.copytree(drawings, tmp_path / "set")
+    return _dataset(tmp_path / "set", drawings, model)
+
+
+@pytest.fixture(scope="module")
+def compared(drawings: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder in which PAIR has been compared, to be copied."""
+    folder = _dataset(tmp_path_factory.mktemp("compared") / "set", drawings, model)
+    path = _experiment(folder.parent / "x.toml", PAIR, {})
+    words = ["compare", str(path), "--data", str(folder), "--device", "cpu"]
+    assert run_command(app, words) == 0
+    return folder
+
+
+def _dataset(folder: Path, drawings: Path, model: Path) -> Path:
+    shutil.copytree(drawings, folder)
     shutil.copytree(model, folder / "model")
     rows = MANIFEST.read(folder / "manifest.parquet").to_pylist()[::2]
     MANIFEST.write(folder / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST.schema))
@@ -60,12 +77,12 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     """`write(arms, name="x", **replaced)`: an experiment's file; `replaced` are whole lines."""
 
     def write(arms: str, name: str = "x", **replaced: str) -> Path:
-        lines = [
-            replaced.pop(key, line) if (key := line.partition(" =")[0]) else line
-            for line in ASK.splitlines()
-        ]
-        path = tmp_path / f"{name}.toml"
-        path.write_text("\n".join([*lines, *replaced.values(), arms]) + "\n", encoding="utf-8")
-        return path
+        return _experiment(tmp_path / f"{name}.toml", arms, replaced)
 
     return write
+
+
+def _experiment(path: Path, arms: str, replaced: dict[str, str]) -> Path:
+    lines = [replaced.pop(line.partition(" =")[0], line) for line in ASK.splitlines()]
+    path.write_text("\n".join([*lines, *replaced.values(), arms]) + "\n", encoding="utf-8")
+    return path
