@@ -185,6 +185,24 @@ def test_every_picture_stands_where_its_seeds_and_its_arm_say(pages: Pages) -> N
     assert "body:has(#training-2:checked) .frame > .training:not(.training-2)" in page
 
 
+def test_pictures_keep_to_the_budget_of_the_page(
+    pages: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages(result())
+    for file in (tmp_path / "experiments/pictures").rglob("*.png"):
+        Image.effect_noise((64, 64), 90).save(file)
+
+    def taken() -> int:
+        found = re.findall(r'<img src="(data:[^"]+)" alt="[^"]* · ', pages(drawn=False)["rank"])
+        assert len(found) == 28
+        return sum(map(len, found))
+
+    exact = taken()
+    (tmp_path / "experiments/rank.html").unlink()
+    monkeypatch.setattr("prep.report.comparison.rows.BUDGET", exact - 1)
+    assert taken() < exact
+
+
 def test_with_one_seed_nothing_is_decided_and_nothing_is_to_choose(
     pages: Pages, read: Read
 ) -> None:
