@@ -5,6 +5,7 @@ DIR/compare/character/      a dataset with prep.toml and train.toml, made by the
     transparent/ self-made/ pictures that an experiment names as regularization
     experiments/            what `train compare` makes, its pages among it
 DIR/compare/style/          the same for experiments about a manner of drawing
+DIR/compare/everything/     and about a large set
 DIR/compare/read/           what pictures are read by
 """
 
@@ -63,7 +64,7 @@ class Subject:
 
     name: str
     root: Path
-    values: Mapping[str, Any]  # of its file: learnt, [prep], [train], [ask]
+    values: Mapping[str, Any]  # of its file: experiments, learnt, [prep], [train], [ask]
 
     @classmethod
     def of(cls, name: str, folder: Path) -> "Subject":
@@ -141,11 +142,13 @@ def _by_subject(names: Sequence[str], folder: Path) -> list[tuple[Subject, list[
     there = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
     if unknown := [name for name in names if name not in there]:
         raise UsageError(f"--compare {unknown[0]}: the experiments are {', '.join(there)}")
-    found: dict[str, list[Path]] = {}
-    for name in dict.fromkeys(names):
-        about = "style" if "style" in load_experiment(there[name]).figures else "character"
-        found.setdefault(about, []).append(there[name])
-    return [(Subject.of(about, folder), paths) for about, paths in found.items()]
+    wanted = dict.fromkeys(names)
+    subjects = [Subject.of(path.stem, folder) for path in sorted(SUBJECTS.glob("*.toml"))]
+    found = [
+        (subject, [there[name] for name in wanted if name in subject.values["experiments"]])
+        for subject in subjects
+    ]
+    return [(subject, paths) for subject, paths in found if paths]
 
 
 def _begun(folder: Path) -> Path:

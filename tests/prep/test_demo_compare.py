@@ -182,8 +182,8 @@ def test_an_experiment_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as told:
         demo_compare(tmp_path, ["nought"])
     assert str(told.value) == (
-        "--compare nought: the experiments are blocks, captions, rank, regularization, resolution,"
-        " style-text-encoder, tag-left-out"
+        "--compare nought: the experiments are blocks, captions, rank, regularization, relora,"
+        " resolution, style-text-encoder, tag-left-out"
     )
 
 
@@ -196,9 +196,16 @@ def test_seeds_are_of_a_comparison(tmp_path: Path) -> None:
             app(["demo", str(tmp_path), *given], exit_on_error=False, result_action="return_value")
 
 
+def test_every_shipped_experiment_is_made_on_one_dataset(tmp_path: Path) -> None:
+    subjects = [Subject.of(file.stem, tmp_path) for file in SUBJECTS.glob("*.toml")]
+    listed = [name for subject in subjects for name in subject.values["experiments"]]
+    assert sorted(listed) == sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
 def test_arms_are_trained_at_the_size_of_the_base_model_or_less(tmp_path: Path) -> None:
-    for name in ("character", "style"):
-        assert Subject.of(name, tmp_path).values["train"]["latents"]["resolution"] == SIDE
+    for file in SUBJECTS.glob("*.toml"):
+        subject = Subject.of(file.stem, tmp_path)
+        assert subject.values["train"]["latents"]["resolution"] == SIDE
     for path in SHIPPED.glob("*.toml"):
         for arm in load_experiment(path).arms.values():
             assert arm.train.get("latents", {}).get("resolution", SIDE) <= SIDE
