@@ -41,10 +41,10 @@ def test_verdicts_on_experiments_are_what_their_runs_say() -> None:
             for arm in one.arms
         }
         found = compare(figures, one.figures)
-        assert one.verdict == verdict(one.arms[0].name, found)
+        assert one.verdict == verdict(one.arms[0].name, found, len(one.seeds))
         for told, again in zip(one.differences, found, strict=True):
             assert (told.arm, told.figure) == (again.arm, again.figure)
-            assert told.mean == pytest.approx(again.difference.mean)
+            assert told.mean == pytest.approx(again.mean)
             assert told.p == pytest.approx(again.p)
             assert told.decided == again.decided
 

@@ -10,7 +10,6 @@ from schemas.experiment_results import (
     Arm as ArmResult,
 )
 from schemas.experiment_results import (
-    Difference,
     ExperimentResult,
     Figures,
     Run,
@@ -58,7 +57,7 @@ def result_of(experiment: Experiment, measure: Measure) -> ExperimentResult | No
     values: dict[str, Runs] = {
         arm.name: {name: [run.figures[name] for run in arm.runs] for name in names} for arm in arms
     }
-    comparisons = compare(values, names)
+    differences = compare(values, names)
     of_base_, real = _reading(base, measure), measure.of_real()
     return ExperimentResult(
         name=experiment.name,
@@ -74,18 +73,8 @@ def result_of(experiment: Experiment, measure: Measure) -> ExperimentResult | No
         base_pictures=_inside(base.folder, experiment.root),
         real=_figures(real, None),
         real_recall=_rounded(real.recall),
-        differences=tuple(
-            Difference(
-                arm=one.arm,
-                figure=one.figure,
-                mean=one.difference.mean,
-                low=one.difference.low,
-                high=one.difference.high,
-                p=one.p,
-            )
-            for one in comparisons
-        ),
-        verdict=verdict(arms[0].name, comparisons),
+        differences=tuple(differences),
+        verdict=verdict(arms[0].name, differences, len(done)),
         prompts=base.section.prompts,
         picture_seeds=base.section.seeds,
         size=base.section.size,

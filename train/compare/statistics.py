@@ -1,36 +1,20 @@
 """Several trainings against several others: paired differences, corrected, and one sentence.
 
 The unit is the training seed: what one run's many pictures say is one number. Arms are compared by
-their differences seed by seed (Student's t), several comparisons are corrected for (Holm 1979, "A
+their differences seed by seed (Student's t), several differences are corrected for (Holm 1979, "A
 simple sequentially rejective multiple test procedure").
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
+from schemas.experiment_results import Difference
 from schemas.figures import meaning
-from schemas.intervals import LEVEL, Interval, chance, interval
+from schemas.intervals import chance, interval
 
 LEAST = 3  # seeds: with fewer nothing is decided
 
 Runs = Mapping[str, Sequence[float | None]]  # of each figure, a value per seed
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One arm against the first by one figure."""
-
-    arm: str
-    figure: str
-    difference: Interval
-    p: float | None  # two-sided, corrected; None: too few seeds
-    seeds: int
-
-    @property
-    def decided(self) -> bool:
-        """Whether the difference would be this large by chance in fewer than 1 of 20 cases."""
-        return self.p is not None and self.p < 1 - LEVEL
 
 
 def holm(chances: Sequence[float]) -> list[float]:
@@ -43,7 +27,7 @@ def holm(chances: Sequence[float]) -> list[float]:
     return found
 
 
-def compare(arms: Mapping[str, Runs], figures: Sequence[str]) -> list[Comparison]:
+def compare(arms: Mapping[str, Runs], figures: Sequence[str]) -> list[Difference]:
     """Return each arm against the first by each figure, corrected over all of them.
 
     Values stand in the order of the seeds, the same in every arm; a figure that some run lacks is
@@ -59,41 +43,39 @@ def compare(arms: Mapping[str, Runs], figures: Sequence[str]) -> list[Comparison
                 found.append((arm, figure, differences))
     grains = [meaning(figure).grain for _, figure, _ in found]
     if any(len(xs) < LEAST for *_, xs in found):
-        return [
-            Comparison(arm, figure, Interval(fmean(xs), None, None), None, len(xs))
-            for arm, figure, xs in found
-        ]
+        return [Difference(arm=arm, figure=figure, mean=fmean(xs)) for arm, figure, xs in found]
     chances = [chance(xs, grain) for (*_, xs), grain in zip(found, grains, strict=True)]
     corrected = holm([p for p in chances if p is not None])
+    spread = [interval(xs, grain) for (*_, xs), grain in zip(found, grains, strict=True)]
     return [
-        Comparison(arm, figure, interval(xs, grain), p, len(xs))
-        for (arm, figure, xs), grain, p in zip(found, grains, corrected, strict=True)
+        Difference(arm=arm, figure=figure, mean=one.mean, low=one.low, high=one.high, p=p)
+        for (arm, figure, _), one, p in zip(found, spread, corrected, strict=True)
     ]
 
 
-def verdict(first: str, comparisons: Sequence[Comparison]) -> str:
+def verdict(first: str, differences: Sequence[Difference], seeds: int) -> str:
     """Return in one sentence what is decided, by how much; else that nothing is."""
-    if not comparisons:
+    if not differences:
         return "Not decided: no figure that decides was read in every run."
-    if any(one.p is None for one in comparisons):
-        return f"{'One run' if comparisons[0].seeds == 1 else 'Two runs'} each: not decided."
+    if seeds < LEAST:
+        return f"{'One run' if seeds == 1 else 'Two runs'} each: not decided."
     parts = []
-    for arm in dict.fromkeys(one.arm for one in comparisons):
-        changes = [_told(one) for one in comparisons if one.arm == arm and one.decided]
+    for arm in dict.fromkeys(one.arm for one in differences):
+        changes = [_told(one) for one in differences if one.arm == arm and one.decided]
         if changes:
             parts.append(f"with {arm} {' and '.join(changes)}")
     if not parts:
         return f"Not decided: no arm differs from {first} by more than chance may explain."
-    left = [f"{one.arm}: {one.figure}" for one in comparisons if not one.decided]
+    left = [f"{one.arm}: {one.figure}" for one in differences if not one.decided]
     rest = f"; not decided: {', '.join(left)}" if left else ""
     return f"Against {first}, {'; '.join(parts)}{rest}."
 
 
-def _told(one: Comparison) -> str:
+def _told(one: Difference) -> str:
     """A difference in words, to as many digits as its figure is known."""
-    found, digits = one.difference, meaning(one.figure).digits
-    way = "higher" if found.mean > 0 else "lower"
+    digits = meaning(one.figure).digits
+    way = "higher" if one.mean > 0 else "lower"
     return (
-        f"{one.figure} is {way} by {abs(found.mean):.{digits}f}"
-        f" ({found.low:+.{digits}f} to {found.high:+.{digits}f})"
+        f"{one.figure} is {way} by {abs(one.mean):.{digits}f}"
+        f" ({one.low:+.{digits}f} to {one.high:+.{digits}f})"
     )
