@@ -28,7 +28,7 @@ SETS = {
 }
 TIMELESS = ("tables", "reports", "manifest.parquet", "images")  # logs hold times
 HALFWAY: dict[str, Callable[[Path], bool]] = {
-    "fetch": lambda folder: len(list((folder / "images").glob("*/*"))) > 60,
+    "fetch": lambda folder: len(list((folder / "images").glob("*/*"))) > 40,
     "tag": lambda folder: any((folder / "tables" / "probs").glob("*/pending-*")),
     "latents": lambda folder: any((folder / "latents").glob("*/*.safetensors")),
 }
@@ -37,7 +37,7 @@ HALFWAY: dict[str, Callable[[Path], bool]] = {
 @pytest.fixture(scope="module")
 def busy_site() -> Iterator[Site]:
     """Enough posts that every stage lasts longer than it takes to be killed."""
-    with running(World(posts=420, seed=5, size=96)) as site:
+    with running(World(posts=280, seed=5, size=96)) as site:
         yield site
 
 
