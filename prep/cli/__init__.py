@@ -520,8 +520,8 @@ def demo(
     ----------
     compare
         Instead, run experiments that come with kiroku, such as rank, and write a page of each;
-        without names blocks, rank and regularization. About two minutes for every arm and seed
-        on one core: three quarters of an hour for these three. Stopped, it goes on.
+        without names blocks, rank and regularization. Two to three minutes for every arm and
+        seed on one core: about an hour for these three. Stopped, it goes on.
     seeds
         How many trainings of each arm; one is a quick look that decides nothing. Left out: as many
         as the experiment wants.
