@@ -23,7 +23,6 @@ from pydantic import Field, field_validator
 
 from schemas.errors import RecipeError
 from schemas.recipes.load import checked, place_of
-from schemas.recipes.prep import PrepRecipe
 from schemas.recipes.section import Section
 from schemas.recipes.train import TrainRecipe
 
@@ -123,27 +122,9 @@ class ExperimentRecipe(Section):
         """Return the keys of prep.toml that an arm has otherwise than the dataset."""
         return merged(self.prep, self.arms[arm].prep)
 
-    def prep_of(
-        self,
-        arm: str,
-        changes: Mapping[str, Any] | None = None,
-        *,
-        under: Mapping[str, Any] | None = None,
-    ) -> PrepRecipe:
-        """Return an arm's prep.toml: over the dataset's, under `changes`. Raises RecipeError."""
-        values = merged(merged(under or {}, self.prep_changes(arm)), changes or {})
-        return checked(PrepRecipe, values, lambda _: f"arm {arm}, prep")
-
-    def train_of(
-        self,
-        arm: str,
-        changes: Mapping[str, Any] | None = None,
-        *,
-        under: Mapping[str, Any] | None = None,
-    ) -> TrainRecipe:
-        """Return train.toml of an arm, as `prep_of` does."""
-        own = merged(self.train, self.arms[arm].train)
-        values = merged(merged(under or {}, own), changes or {})
+    def train_of(self, arm: str, under: Mapping[str, Any]) -> TrainRecipe:
+        """Return train.toml of an arm, over the dataset's. Raises RecipeError."""
+        values = merged(under, merged(self.train, self.arms[arm].train))
         return checked(TrainRecipe, values, lambda _: f"arm {arm}, train")
 
 

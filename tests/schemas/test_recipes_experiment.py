@@ -11,6 +11,7 @@ from schemas.recipes.experiment import ExperimentRecipe, load_experiment, merged
 RECIPES = Path(__file__).parents[2] / "train" / "recipes" / "experiments"
 SHIPPED = sorted(RECIPES.glob("*.toml"))
 
+OWN = {"model": {"path": "own"}}  # of a dataset's train.toml
 SMALL = """
 question = "Which?"
 learnt = "hat"
@@ -32,10 +33,10 @@ def write(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_experiments_that_ship_are_the_seven_of_the_notes() -> None:
+def test_the_experiments_that_ship_are_the_eight_of_the_notes() -> None:
     assert [path.stem for path in SHIPPED] == [
-        *("blocks", "captions", "rank", "regularization", "resolution", "style-text-encoder"),
-        "tag-left-out",
+        *("blocks", "captions", "rank", "regularization", "relora", "resolution"),
+        *("style-text-encoder", "tag-left-out"),
     ]
 
 
@@ -45,21 +46,24 @@ def test_every_arm_that_ships_is_a_whole_recipe_unlike_the_others(path: Path) ->
     assert experiment.question.endswith("?")
     assert experiment.notes
     assert len(set(experiment.seeds)) >= 3
-    arms = [(experiment.prep_of(arm), experiment.train_of(arm)) for arm in experiment.arms]
-    texts = [f"{prep!r} {train!r}" for prep, train in arms]
-    assert len(set(texts)) == len(arms)
+    texts = [
+        f"{experiment.prep_changes(arm)} {experiment.train_of(arm, OWN)!r} {section.command}"
+        for arm, section in experiment.arms.items()
+    ]
+    assert len(set(texts)) == len(texts)
     first = next(iter(experiment.arms.values()))
-    assert first.prep == first.train == {}  # the same training in every experiment on one base
+    if first.command == "train":  # the same training in every experiment on one base
+        assert first.prep == first.train == {}
 
 
 def test_an_arm_is_laid_over_the_experiment_table_by_table(write: Path) -> None:
     experiment = load_experiment(write)
     assert list(experiment.arms) == ["one", "two"]
-    assert experiment.train_of("one").adapter.blocks == "all"
-    two = experiment.train_of("two", {"seed": 7}).adapter
-    assert (two.dim, two.blocks) == (8, "unet")
-    assert experiment.train_of("two", {"seed": 7}).seed == 7
-    assert experiment.prep_of("two") == experiment.prep_of("one")
+    assert experiment.train_of("one", OWN).adapter.blocks == "all"
+    two = experiment.train_of("two", {**OWN, "seed": 7, "adapter": {"alpha": 3}})
+    assert (two.adapter.dim, two.adapter.blocks, two.adapter.alpha) == (8, "unet", 3)
+    assert (two.seed, two.model.path) == (7, "model")
+    assert experiment.prep_changes("two") == {"sets": {"main": {"query": "hat"}}}
 
 
 def test_a_base_gives_what_the_experiment_does_not_say(write: Path) -> None:
@@ -90,7 +94,7 @@ def test_lists_are_replaced_whole_and_nothing_given_is_changed() -> None:
         ),
         (
             ('"kept"', '"best"'),
-            '{path} line 4: "figures.0" is "best"; it can be "signature", "kept", "unasked", ',
+            '{path} line 4: "figures.0" is "best"; it can be "signature", "kept", "recall", ',
         ),
         (
             ("[arms.two]", "[arms.one.train.x]"),
@@ -113,7 +117,7 @@ def test_what_is_wrong_in_an_arm_names_the_arm(write: Path) -> None:
     broken: ExperimentRecipe = load_experiment(write)
     message = 'arm two, train: "adapter.dim" is 0; it must be 1 or more'
     with pytest.raises(RecipeError, match=f"^{re.escape(message)}$"):
-        broken.train_of("two")
+        broken.train_of("two", OWN)
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def _own_train(root: Path) -> dict[str, Any]:
 def _arm(
     recipe: ExperimentRecipe, name: str, own: Mapping[str, Any], root: Path, datasets: Datasets
 ) -> Arm:
-    trained = recipe.train_of(name, under=own)
+    trained = recipe.train_of(name, own)
     # compared pictures are drawn afterwards, and drawing is no part of a training's time
     sample = trained.sample.model_copy(update={"prompts": ()})
     changes = recipe.prep_changes(name)
