@@ -21,7 +21,7 @@ from train.compare import FOLDER, curves
 from train.compare.drawing import Drawing, of_base, of_training
 from train.compare.experiment import Arm, Experiment, laid_over
 from train.compare.statistics import Runs, compare, verdict
-from train.compare.training import Training
+from train.compare.training import Training, hashes
 from train.measure import Measure
 from train.read_back import Reading
 
@@ -154,11 +154,12 @@ def _rounded(recall: Mapping[str, float]) -> dict[str, float]:
 def _settings(experiment: Experiment, measure: Measure) -> list[tuple[str, str]]:
     """What the first arm was made with, and how all were drawn and read."""
     recipe, section = experiment.arms[0].recipe, experiment.section
+    model, _ = hashes(recipe.model, experiment.root)
     length = (
         f"{recipe.steps.total}" if recipe.steps.total else f"those of {recipe.steps.epochs} epochs"
     )
     rows = [
-        ("base model", recipe.model.path),
+        ("base model", f"{Path(recipe.model.path).name} ({model[:8]})"),
         ("adapter", f"{recipe.adapter.kind}, rank {recipe.adapter.dim}, alpha"
             f" {recipe.adapter.alpha:g}, blocks {recipe.adapter.blocks}"),
         ("optimizer", f"{recipe.optimizer.name} at {recipe.optimizer.lr:g},"

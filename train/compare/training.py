@@ -162,11 +162,12 @@ def model_key(section: ModelSection, root: Path) -> list[Any]:
     """Return what names a base as a recipe uses it: its bytes, and the keys beside its paths."""
     values = section.model_dump(mode="json", exclude={"path": True, "vae": True, "kind": True})
     values["tokenizer"] = bool(section.tokenizer)
-    return [values, *_hashes(section, root)]
+    return [values, *hashes(section, root)]
 
 
 @cache
-def _hashes(section: ModelSection, root: Path) -> tuple[str, str]:
+def hashes(section: ModelSection, root: Path) -> tuple[str, str]:
+    """Return the SHA-256 of a base and of the VAE that it is used with."""
     model = find_model(section, root)
     return model.sha256(), model.vae_sha256()
 
