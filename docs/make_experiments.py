@@ -110,15 +110,11 @@ def _difference(one: Difference) -> str:
 def _done(result: ExperimentResult) -> list[str]:
     """What was done exactly."""
     width, height = result.size
-    seeds = ", ".join(map(str, result.seeds))
-    if result.missing_seeds:
-        seeds += f" ({result.missing_seeds} more not yet trained)"
-    devices = sorted({run.device for arm in result.arms for run in arm.runs if run.device})
     facts = [
         *((name, value) for name, value in result.settings if "\n" not in value),
-        ("training seeds", seeds),
+        ("training seeds", result.trained_with),
         ("pictures", f"{len(result.picture_seeds)} of each prompt, {width} × {height} px"),
-        *(("trained on", device) for device in devices),
+        *(("trained on", device) for device in result.devices),
     ]
     common = [
         line

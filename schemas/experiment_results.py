@@ -127,9 +127,25 @@ class ExperimentResult(Section):
         return self.watch if figure == "watched" and self.watch else figure
 
     @property
+    def trained_with(self) -> str:
+        """The training seeds, and how many are still missing, for people."""
+        seeds = ", ".join(map(str, self.seeds)) or "none yet"
+        return seeds + f" ({self.missing_seeds} more not yet trained)" * bool(self.missing_seeds)
+
+    @property
+    def devices(self) -> list[str]:
+        """What it was trained on, as far as that is known."""
+        return sorted({run.device for arm in self.arms for run in arm.runs if run.device})
+
+    @property
     def missing_seeds(self) -> int:
         """How many training seeds are still to be trained."""
         return max(0, self.asked_seeds - len(self.seeds))
+
+
+def undecided(seeds: int) -> str:
+    """Return what is said of a difference that rests on too few training seeds."""
+    return f"{'one run' if seeds == 1 else 'two runs'} each: not decided"
 
 
 def read_result(path: Path) -> ExperimentResult:

@@ -19,7 +19,7 @@ from train.finished import Checkpoint, OpenedRun, open_run
 from train.measure import DatasetMeasure, Said, dataset_measure
 from train.prompts import prompt_lines
 from train.read_back import Bools, Figures
-from train.sample import draw_grid
+from train.sample import draw_grid, picture_files
 
 PICTURES = 8  # of each prompt
 
@@ -167,12 +167,7 @@ def _read(
     title = f"{opened.folder.path.resolve().name}, {shown}"
     with opened.at(model.path if model else None):
         draw_grid(opened.painter, section, opened.recipe.model, folder, title=title, drawn=drawn)
-    paths = [
-        folder / f"{number:02}-seed{seed}.png"
-        for number in range(1, len(section.prompts) + 1)
-        for seed in section.seeds
-    ]
-    return measure.read(paths)
+    return measure.read(picture_files(folder, section))
 
 
 def _grid_name(model: Checkpoint | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from schemas.errors import RecipeError
 from schemas.files import writing
 from schemas.recipes.train import ModelSection, Sampler, SampleSection
 from train import samplers
@@ -165,6 +166,25 @@ def draw_all(
         yield from zip(prompts, seeds, batch, strict=True)
 
 
+def picture_files(folder: Path, section: SampleSection, end: str = "") -> list[Path]:
+    """Return where the pictures lie that `draw_all` draws, in its order; the first prompt has 01.
+
+    end: of the names, before the ending.
+    """
+    return [
+        folder / f"{number:02}-seed{seed}{end}.png"
+        for number in range(1, len(section.prompts) + 1)
+        for seed in section.seeds
+    ]
+
+
+def check_size(size: tuple[int, int], key: str) -> None:
+    """Raise RecipeError where no picture has this width and height, which `key` gives."""
+    width, height = size
+    if width < 8 or height < 8 or width % 8 or height % 8:
+        raise RecipeError(f"{key} is [{width}, {height}]: both must be multiples of 8")
+
+
 def draw_grid(
     painter: Painter,
     section: SampleSection,
@@ -180,9 +200,9 @@ def draw_grid(
     interfaces write them. `drawn` is called after each picture.
     """
     pictures: list[Image.Image] = []
-    for place, (prompt, seed, picture) in enumerate(draw_all(painter, section)):
-        name = f"{place // len(section.seeds) + 1:02}-seed{seed}.png"
-        write_png(folder / name, picture, parameters(prompt, seed, section, model))
+    files = picture_files(folder, section)
+    for file, (prompt, seed, picture) in zip(files, draw_all(painter, section), strict=True):
+        write_png(file, picture, parameters(prompt, seed, section, model))
         drawn()
         pictures.append(picture)
     wide = len(section.seeds)

@@ -22,7 +22,7 @@ from train.merging.sources import Source
 from train.model import Model, find_model
 from train.precision import autocast
 from train.prompts import lines_of
-from train.sample import Painter, draw_all, lay_grid, parameters, write_png
+from train.sample import Painter, draw_all, lay_grid, parameters, picture_files, write_png
 from train.setup import load_text_encoders, painter_of, to_compute
 
 
@@ -59,14 +59,15 @@ def sample(asked: Asked, device: str = "auto") -> Path:
         for strength in asked.strengths:
             adapters = [Source(s.path, s.strength * strength, s.blocks) for s in asked.adapters]
             painter = painter_with(model, adapters, section, asked.precision, target)
-            told = " ".join(f"<lora:{s.path.stem}:{s.strength:g}>" for s in adapters)
+            told = in_words(adapters)
             end = f"-at{strength:g}" if len(asked.strengths) > 1 else ""
+            files = picture_files(asked.out, section, end)
             columns.append([])
             with autocast(target, asked.precision):
-                for place, (prompt, seed, picture) in enumerate(draw_all(painter, section)):
-                    number = place // len(section.seeds) + 1
+                drawn = draw_all(painter, section)
+                for file, (prompt, seed, picture) in zip(files, drawn, strict=True):
                     text = parameters(prompt, seed, section, asked.model, told)
-                    write_png(asked.out / f"{number:02}-seed{seed}{end}.png", picture, text)
+                    write_png(file, picture, text)
                     columns[-1].append(picture)
                     advance()
     rows = [list(row) for row in zip(*columns, strict=True)]
@@ -79,6 +80,11 @@ def sample(asked: Asked, device: str = "auto") -> Path:
 def read_prompts(path: Path) -> list[str]:
     """Return the prompts of a file, a line each; lines that begin with # are none."""
     return [line for line in lines_of(path) if not line.startswith("#")]
+
+
+def in_words(adapters: Sequence[Source]) -> str:
+    """Return adapters and their strengths as the common user interfaces write them in a prompt."""
+    return " ".join(f"<lora:{one.path.stem}:{one.strength:g}>" for one in adapters)
 
 
 def painter_with(

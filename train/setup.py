@@ -28,7 +28,7 @@ from train.model import Model, find_model
 from train.optimizer import make_optimizer, restore
 from train.precision import COMPUTE, LossScale
 from train.run_folder import RunFolder, State, check_same, load_state, trim_log
-from train.sample import Painter
+from train.sample import Painter, check_size
 from train.schedule import rate_factor
 from train.text import Tokens
 from train.text_cache import TextCache, varies
@@ -442,9 +442,7 @@ def batches_of(
 
 def check_sample(recipe: TrainRecipe) -> None:
     """Raise RecipeError for samples that cannot be drawn."""
-    width, height = recipe.sample.size
-    if width < 8 or height < 8 or width % 8 or height % 8:
-        raise RecipeError(f"sample.size is [{width}, {height}]: both must be multiples of 8")
+    check_size(recipe.sample.size, "sample.size")
     if recipe.sample.prompts and not recipe.sample.seeds:
         raise RecipeError("sample.seeds is empty: give a seed, or leave sample.prompts empty too")
     if recipe.sample.seeds and min(recipe.sample.seeds) < 0:

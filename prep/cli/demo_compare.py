@@ -39,7 +39,7 @@ from schemas.recipes.train import SampleSection, TrainRecipe
 from schemas.recipes.write import inline_value
 from schemas.tables import MANIFEST
 from train.compare import FOLDER as MADE
-from train.compare.compare import compare
+from train.compare.compare import compare, opened
 from train.compare.datasets import Datasets
 from train.compare.experiment import Experiment
 from train.device import find_device
@@ -122,14 +122,12 @@ def demo_compare(
             datasets = Variants(dataset, subject.root / MADE / "data")
             for path in paths:
                 _make_pictures(load_experiment(path), subject.root, datasets)
-            compared = compare(
-                paths,
-                subject.root,
-                datasets,
+            asked = opened(
+                *(paths, subject.root, datasets),
                 lambda experiment: _measure(experiment, folder, fresh),
-                seeds=seeds,
-                written=partial(write_pages, subject.root),
+                seeds,
             )
+            compared = compare(asked, datasets, written=partial(write_pages, subject.root))
             written += write_pages(subject.root)
             failed += compared.failed
     if failed:

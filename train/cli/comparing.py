@@ -41,32 +41,24 @@ def compare(
     json
         Print the results, or the runs of a dry run, as JSON.
     """
-    from prep.cli.opened import opened
+    from prep.cli.opened import opened as opened_dataset
     from prep.report.comparison import write_pages
     from prep.variant import Variants
     from schemas.errors import Failure
     from train.cli import show_compare
     from train.compare import FOLDER
     from train.compare.compare import compare as compared
-    from train.compare.compare import planned_runs
+    from train.compare.compare import opened, planned_runs
     from train.compare.experiment import check_dataset
 
     root = data.resolve()
     check_dataset(root)
-    datasets = Variants(opened(root), root / FOLDER / "data")
-    chosen, measure_of = _seeds(seeds), _measure_of(device)
+    datasets = Variants(opened_dataset(root), root / FOLDER / "data")
+    asked = opened(experiments, root, datasets, _measure_of(device), _seeds(seeds))
     if dry_run:
-        planned = planned_runs(
-            *(experiments, root, datasets, measure_of), seeds=chosen, device=device
-        )
-        show_compare.runs(planned, json)
+        show_compare.runs(planned_runs(asked, device), json)
         return
-    found = compared(
-        *(experiments, root, datasets, measure_of),
-        seeds=chosen,
-        device=device,
-        written=lambda: write_pages(root),
-    )
+    found = compared(asked, datasets, device=device, written=lambda: write_pages(root))
     show_compare.results(found.results, root / FOLDER, json)
     if found.failed:
         raise Failure(f"{len(found.failed)} failed: {'; '.join(found.failed)}")

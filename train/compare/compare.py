@@ -46,30 +46,55 @@ class PlannedRun:
     seconds: float | None  # that training took or, by other seeds, will take; None: not known
 
 
-def compare(
+@dataclass(frozen=True)
+class Asked:
+    """An experiment, and how its pictures are read."""
+
+    experiment: Experiment
+    measure: Measure
+
+
+def opened(
     paths: Sequence[Path],
     root: Path,
     datasets: Datasets,
     measure_of: MeasureOf,
-    *,
     seeds: Sequence[int] | int | None = None,
+) -> list[Asked]:
+    """Return the experiments of these files, all checked; nothing is made.
+
+    root: the dataset's folder. measure_of: how an experiment's pictures are read, asked once each.
+    seeds: of training, which or how many; left out: those of the files. Raises a KirokuError for
+    what is wrong in an experiment.
+    """
+    if not paths:
+        raise UsageError("no experiment: name a file, such as rank.toml")
+    found = [open_experiment(path, root.resolve(), datasets, seeds) for path in paths]
+    names = [experiment.name for experiment in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two experiments are named {twice[0]}: their results are one file")
+    return [Asked(experiment, checked_measure(experiment, measure_of)) for experiment in found]
+
+
+def compare(
+    asked: Sequence[Asked],
+    datasets: Datasets,
+    *,
     device: str = "auto",
     written: Callable[[], object] = lambda: None,
 ) -> Compared:
     """Do what is not done yet, seed by seed, so that a stop leaves whole comparisons.
 
-    root: the dataset's folder. measure_of: how an experiment's pictures are read, asked once each.
-    seeds: of training, which or how many; left out: those of the files. written: called whenever
-    results were written. A run that fails is told and left out, and is tried again the next time.
-    Raises a KirokuError, before any training, for what is wrong in an experiment.
+    written: called whenever results were written. A run that fails is told and left out, and is
+    tried again the next time. Raises a KirokuError, before any training, for what stands against
+    one.
     """
-    experiments, measures = _opened(paths, root, datasets, measure_of, seeds)
-    for experiment in experiments:
-        for arm in experiment.arms:
+    for one in asked:
+        for arm in one.experiment.arms:
             datasets.made(arm.prep)
-    preflight(experiments, device)
+    preflight(asked, device)
     failed, results = [], {}
-    runs = list(_in_order(experiments, measures))
+    runs = list(_in_order(asked))
     for number, (training, measure) in enumerate(runs, 1):
         told = _told(training)
         say(f"{number} of {len(runs)}: {told}")
@@ -89,21 +114,12 @@ def compare(
     return Compared(tuple(results.values()), tuple(failed))
 
 
-def planned_runs(
-    paths: Sequence[Path],
-    root: Path,
-    datasets: Datasets,
-    measure_of: MeasureOf,
-    *,
-    seeds: Sequence[int] | int | None = None,
-    device: str = "auto",
-) -> list[PlannedRun]:
+def planned_runs(asked: Sequence[Asked], device: str = "auto") -> list[PlannedRun]:
     """Return every run in the order in which `compare` would do it; raises what it would raise.
 
     Nothing is made. Datasets that are not made yet are not looked at.
     """
-    experiments, measures = _opened(paths, root, datasets, measure_of, seeds)
-    preflight(experiments, device)
+    preflight(asked, device)
     found = [
         PlannedRun(
             training.experiment.name,
@@ -113,7 +129,7 @@ def planned_runs(
             _state(training, measure),
             training.seconds if training.finished else None,
         )
-        for training, measure in _in_order(experiments, measures)
+        for training, measure in _in_order(asked)
     ]
     known = {(one.experiment, one.arm): one.seconds for one in found if one.seconds is not None}
     return [
@@ -122,40 +138,17 @@ def planned_runs(
     ]
 
 
-def _opened(
-    paths: Sequence[Path],
-    root: Path,
-    datasets: Datasets,
-    measure_of: MeasureOf,
-    seeds: Sequence[int] | int | None,
-) -> tuple[list[Experiment], list[Measure]]:
-    """The experiments of these files and how each is read, all checked."""
-    if not paths:
-        raise UsageError("no experiment: name a file, such as rank.toml")
-    found = [open_experiment(path, root.resolve(), datasets, seeds) for path in paths]
-    names = [experiment.name for experiment in found]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"two experiments are named {twice[0]}: their results are one file")
-    return found, [checked_measure(experiment, measure_of) for experiment in found]
-
-
-def preflight(experiments: Sequence[Experiment], device: str) -> None:
+def preflight(asked: Sequence[Asked], device: str) -> None:
     """Raise what trainings would raise before their first step, those that have not begun."""
-    from train.preflight import plan
-    from train.relora import plan as planned_cycles
-
     seen = set()
-    for experiment in experiments:
+    for experiment in (one.experiment for one in asked):
         for arm in experiment.arms:
             training = Training(experiment, arm, experiment.seeds[0])
             if not training.has_data or training.key in seen or training.folder.path.is_dir():
                 continue
             seen.add(training.key)
-            recipe = training.recipe
             try:
-                if arm.section.command == "relora":
-                    recipe = planned_cycles(recipe, arm.data)[0].recipe
-                plan(recipe, arm.data, device=device, measure=False)
+                training.plan(device, measure=False)
             except KirokuError as error:
                 raise type(error)(f"{experiment.name}, arm {arm.name}: {error}") from error
 
@@ -166,8 +159,9 @@ def checked_measure(experiment: Experiment, measure_of: MeasureOf) -> Measure:
         measure = measure_of(experiment)
     except (DatasetError, RecipeError) as error:
         raise type(error)(f"{experiment.name}: {error}") from None
+    able = {"validation", *measure.figures}
     for name in experiment.recipe.figures:
-        if name != "validation" and name not in measure.figures:
+        if name not in able:
             raise RecipeError(
                 f'{experiment.name}: figures name "{name}", which cannot be read here: it needs'
                 f" {NEEDS[name]}"
@@ -191,15 +185,13 @@ def _state(training: Training, measure: Measure) -> str:
     return "to read" if of_training(training, measure).reading(measure) is None else "done"
 
 
-def _in_order(
-    experiments: Sequence[Experiment], measures: Sequence[Measure]
-) -> Iterator[tuple[Training, Measure]]:
+def _in_order(asked: Sequence[Asked]) -> Iterator[tuple[Training, Measure]]:
     """Every run: seeds outermost."""
-    for seed in dict.fromkeys(seed for one in experiments for seed in one.seeds):
-        for experiment, measure in zip(experiments, measures, strict=True):
-            if seed in experiment.seeds:
-                for arm in experiment.arms:
-                    yield Training(experiment, arm, seed), measure
+    for seed in dict.fromkeys(seed for one in asked for seed in one.experiment.seeds):
+        for one in asked:
+            if seed in one.experiment.seeds:
+                for arm in one.experiment.arms:
+                    yield Training(one.experiment, arm, seed), one.measure
 
 
 def _told(training: Training) -> str:

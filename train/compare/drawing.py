@@ -19,8 +19,8 @@ from train.merging.sources import Source
 from train.model import find_model
 from train.precision import autocast
 from train.read_back import Reading
-from train.sample import at_once, draw_all, parameters, write_png
-from train.sampling import painter_with
+from train.sample import at_once, draw_all, parameters, picture_files, write_png
+from train.sampling import in_words, painter_with
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,7 @@ class Drawing:
     @property
     def pictures(self) -> list[Path]:
         """Where they lie, prompt by prompt, seed by seed."""
-        return [
-            self.folder / f"{number:02}-seed{seed}.png"
-            for number in range(1, len(self.section.prompts) + 1)
-            for seed in self.section.seeds
-        ]
+        return picture_files(self.folder, self.section)
 
     def reading_file(self, measure: Measure) -> Path:
         """Where what a measure reads in them is kept."""
@@ -80,7 +76,7 @@ class Drawing:
             *(find_model(self.model, self.root), self.adapters, self.section),
             *(self.precision, target),
         )
-        told = " ".join(f"<lora:{s.path.stem}:{s.strength:g}>" for s in self.adapters)
+        told = in_words(self.adapters)
         try:
             with (
                 autocast(target, self.precision),

@@ -17,6 +17,7 @@ from schemas.tags import canonical
 from train.compare.datasets import Datasets
 from train.model import find_model
 from train.relora import no_sum
+from train.sample import check_size
 
 INDEX = "index"  # the page of all experiments
 PATHS = ("path", "vae", "tokenizer")  # keys of [model]
@@ -173,9 +174,7 @@ def _check(experiment: Experiment) -> None:
                 f'the trigger is "{first.trigger}" in arm {first.name} and "{arm.trigger}" in arm'
                 f" {arm.name}: all are asked the same prompts, so it must be one"
             )
-    width, height = experiment.section.size
-    if width < 8 or height < 8 or width % 8 or height % 8:
-        raise RecipeError(f"ask.size is [{width}, {height}]: both must be multiples of 8")
+    check_size(experiment.section.size, "ask.size")
     if "watched" in recipe.figures and not recipe.ask.watch:
         raise RecipeError('figures name "watched", but ask.watch names no tag')
     for arm in arms:

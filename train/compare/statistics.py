@@ -8,7 +8,7 @@ simple sequentially rejective multiple test procedure").
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from schemas.experiment_results import Difference
+from schemas.experiment_results import Difference, undecided
 from schemas.figures import meaning
 from schemas.intervals import chance, interval
 
@@ -58,7 +58,7 @@ def verdict(first: str, differences: Sequence[Difference], seeds: int) -> str:
     if not differences:
         return "Not decided: no figure that decides was read in every run."
     if seeds < LEAST:
-        return f"{'One run' if seeds == 1 else 'Two runs'} each: not decided."
+        return f"{undecided(seeds).capitalize()}."
     parts = []
     for arm in dict.fromkeys(one.arm for one in differences):
         changes = [_told(one) for one in differences if one.arm == arm and one.decided]

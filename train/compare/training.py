@@ -17,7 +17,7 @@ from train.compare.experiment import Arm, Experiment
 from train.data import read_manifest, sha256_of_rows
 from train.loop import train
 from train.model import find_model
-from train.preflight import plan
+from train.preflight import Plan, plan
 from train.relora import plan as plan_cycles
 from train.relora import relora
 from train.run_folder import RunFolder
@@ -125,14 +125,21 @@ class Training:
                 say(f"{error}; starting anew")
         self._train(device, overwrite=self.folder.path.is_dir())
 
+    def plan(self, device: str, *, measure: bool) -> Plan:
+        """Return what training would do anew, of the first cycle where there are several.
+
+        measure: take a few steps, to tell memory and hours. Raises what training would raise.
+        """
+        recipe, data = self.recipe, self.arm.data
+        if self.arm.section.command == "relora":
+            recipe = plan_cycles(recipe, data, overwrite=True)[0].recipe
+        return plan(recipe, data, overwrite=True, device=device, measure=measure)
+
     def rehearse(self, device: str) -> None:
         """Count the memory of a step of a finished training, where it could not tell it itself."""
         if self.memory:
             return
-        recipe, data = self.recipe, self.arm.data
-        if self.arm.section.command == "relora":
-            recipe = plan_cycles(recipe, data, overwrite=True)[0].recipe
-        found = plan(recipe, data, overwrite=True, device=device)
+        found = self.plan(device, measure=True)
         assert found.cost is not None
         write_json(self._rehearsal, {"memory": found.cost.memory.total})
 

@@ -8,15 +8,11 @@ TITLE = "What was done exactly"
 
 def done(result: ExperimentResult) -> Html:
     """Show all that one needs to do it again."""
-    seeds = ", ".join(map(str, result.seeds)) or "none yet"
-    if result.missing_seeds:
-        seeds += f" ({result.missing_seeds} more not yet trained)"
-    devices = sorted({run.device for arm in result.arms for run in arm.runs if run.device})
     facts = [
-        ("training seeds", seeds),
+        ("training seeds", result.trained_with),
         ("picture seeds", ", ".join(map(str, result.picture_seeds))),
         ("picture size", f"{result.size[0]} × {result.size[1]} px"),
-        *([("trained on", ", ".join(devices))] if devices else []),
+        *([("trained on", ", ".join(result.devices))] if result.devices else []),
         *((name, value) for name, value in result.settings if "\n" not in value),
     ]
     common = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prep.report.charts import ticks
 from prep.report.html import Html, element, legend, missing, section
-from schemas.experiment_results import Difference, ExperimentResult
+from schemas.experiment_results import Difference, ExperimentResult, undecided
 from schemas.figures import meaning
 
 WIDTH, HEIGHT = 100, 10  # of a row's own units; the page stretches them
@@ -68,7 +68,7 @@ def _described(one: Difference, digits: int, seeds: int) -> list[str]:
     """A difference in words: its mean, its interval, how sure, and whether it decides."""
     mean = _signed(f"{one.mean:+.{digits}f}")
     if one.p is None or one.low is None or one.high is None:
-        return [mean, f"{'one run' if seeds == 1 else 'two runs'} each: not decided"]
+        return [mean, undecided(seeds)]
     return [
         mean,
         _signed(f"{one.low:+.{digits}f} to {one.high:+.{digits}f}"),
